@@ -1,0 +1,319 @@
+"""The agent: a Keras model that is fitted to an environment."""
+
+import contextlib
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasrl import envs, policies
+from kerasrl.agents import fitting
+from kerasrl.errors import AgentStateError, ArgumentError, SpaceError
+from kerasrl.networks import Target
+from kerasrl.replay import Uniform
+
+
+class Agent(keras.Model):
+    """The base of every agent: a `keras.Model` whose data are environments.
+
+    A subclass says what it learns with and how; everything that happens over time is a callback.
+    It defines
+
+    - `build_networks()`: makes the networks as attributes, when the spaces are known;
+    - `policy(observation)`: the one tensor that exploring needs, such as the probabilities of the
+      actions or the parameters of a distribution; deterministic;
+    - `call(observation)`: the greedy actions, in the environment's own units;
+    - `explore(output, rng)`: NumPy actions to collect with, from what `policy` gave;
+    - `train_step(batch)`: one gradient step on a dict of `observation`, `action`, `reward`,
+      `discount` and `next_observation`, see `kerasrl.replay.transition_spec`;
+    - `default_callbacks()`: what it needs besides, unless the user brings instances of their own;
+    - `log_names`: the names that `train_step` hands to `track`.
+
+    Args:
+        discount: float in [0, 1], per environment step.
+        n_step: int, rewards summed in a transition before bootstrapping.
+        name: str.
+
+    Attributes:
+        observation_space, action_space: `gymnasium.Space`s, None before the agent is built.
+        env_steps: int64 weight, environment steps collected in the agent's life.
+        run: `kerasrl.agents.fitting.Run` while `fit` is at work, else None.
+    """
+
+    log_names: tuple[str, ...] = ("loss",)
+    default_batch_size = 256
+
+    def __init__(self, discount: float = 0.99, n_step: int = 1, name: str | None = None):
+        super().__init__(name=name)
+        if not 0.0 <= discount <= 1.0:
+            raise ArgumentError(f"discount must be in [0, 1]; received {discount}.")
+        fitting.check_positive("n_step", n_step)
+        self.discount = discount
+        self.n_step = n_step
+        self.observation_space: Any = None
+        self.action_space: Any = None
+        self.run: fitting.Run | None = None
+        with self.distribute_strategy.scope():
+            self.env_steps = self._counter("env_steps")
+            self.noise_seed = self._counter("noise_seed")
+        self.reseed(None)
+        self._trackers = [keras.metrics.Mean(name) for name in self.log_names]
+
+    def build_networks(self) -> None:
+        """Makes the networks for `self.observation_space` and `self.action_space`."""
+        raise NotImplementedError(f"{type(self).__name__} must define build_networks().")
+
+    def policy(self, observation: Any) -> tf.Tensor:
+        """Computes what exploring needs: one tensor `[B, ...]`, for a nest of observations."""
+        raise NotImplementedError(f"{type(self).__name__} must define policy(observation).")
+
+    def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Chooses actions to collect with, `[B, ...]`, from what `policy` gave."""
+        raise NotImplementedError(f"{type(self).__name__} must define explore(output, rng).")
+
+    def default_callbacks(self) -> list[keras.callbacks.Callback]:
+        """The callbacks that `fit` adds unless the user passes instances of their classes."""
+        return []
+
+    def default_replay(self) -> Uniform:
+        """The replay that `fit` opens unless the user passes one."""
+        return Uniform()
+
+    def build(self, env: Any) -> None:
+        """Builds the networks for an environment; `fit` does it when it is not done.
+
+        Args:
+            env: whatever `fit` takes as environment, or a `kerasrl.envs.EnvSpec`.
+
+        Raises:
+            SpaceError: when the agent cannot serve the spaces.
+            AgentStateError: when it is called with shapes, as Keras does on a first call.
+        """
+        if isinstance(env, tf.TensorShape | list | tuple | dict):
+            raise AgentStateError(
+                f"{type(self).__name__} is not built: its networks depend on the environment's "
+                "spaces. Call fit(env), or build(env) first."
+            )
+        if not isinstance(env, envs.EnvSpec):
+            with contextlib.closing(envs.make(env)) as environments:
+                env = environments.spec
+        if self.built:
+            self._check_same_spaces(env)
+            return
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+        with self.distribute_strategy.scope():
+            self.build_networks()
+        self.built = True
+
+    def fit(
+        self,
+        x: Any,
+        *,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        env_steps: int | None = None,
+        batch_size: int | None = None,
+        num_envs: int = 1,
+        replay: Uniform | None = None,
+        seed: int | None = None,
+        validation_data: Any = None,
+        validation_freq: int = 1,
+        callbacks: list[keras.callbacks.Callback] | None = None,
+        verbose: str | int = "auto",
+        initial_epoch: int = 0,
+    ) -> keras.callbacks.History:
+        """Trains the agent.
+
+        A step is Keras's step: one `train_step` on one batch. How long the run is:
+
+        - `epochs` (1 if not given) times `steps_per_epoch` (1000 if not given); or
+        - `env_steps`: it ends when so many environment steps have been collected, warm-up
+          included. They are divided into `epochs` (10 if not given) epochs, or into epochs of
+          `steps_per_epoch`. Giving all three is an error.
+
+        Args:
+            x: a Gymnasium id, `gymnasium.Env`, `gymnasium.vector.VectorEnv` or a callable that
+                makes one; or a `tf.data.Dataset` of batches, which is trained on as it is.
+            epochs: int, the index of the epoch after the last one, as in Keras.
+            steps_per_epoch: int, gradient steps in an epoch.
+            env_steps: int, environment steps of the run.
+            batch_size: int, transitions in a batch over all replicas; by default the agent's own.
+            num_envs: int, environments to make of an id or a callable, stepped together.
+            replay: replay to write to and read from; it stays open. By default the agent's own,
+                closed at the end.
+            seed: int, makes the run repeatable (bit for bit under
+                `tf.config.experimental.enable_op_determinism`): it seeds Python, NumPy and
+                TensorFlow, the environments, exploration and sampling.
+            validation_data: environment to evaluate in, as for `x`.
+            validation_freq: int, epochs from one evaluation to the next.
+            callbacks: list of Keras callbacks.
+            verbose: 0, 1, 2 or "auto", as in Keras.
+            initial_epoch: int, the epoch to start from, as in Keras.
+
+        Returns:
+            `keras.callbacks.History`.
+
+        Raises:
+            AgentStateError: when the agent is not compiled, or is being fitted already.
+            ArgumentError, ArgumentTypeError: when an argument cannot work.
+            EnvError: when an environment breaks its rules.
+            SpaceError: when the agent cannot serve the environment's spaces.
+        """
+        run = fitting.Run(seed=seed, env_steps=env_steps)
+        verbose = fitting.verbosity(verbose)
+        with fitting.running(self, run) as resources:
+            fitting.seed_everything(self, seed)
+            if isinstance(x, tf.data.Dataset):
+                dataset = fitting.offline_dataset(self, x, validation_data)
+            else:
+                fitting.open_environments(self, run, resources, x, num_envs)
+                batch_size = batch_size or self.default_batch_size
+                dataset = fitting.open_replay(self, run, resources, replay, batch_size)
+            evaluation = fitting.evaluation(x, validation_data, validation_freq, seed)
+            given = [*evaluation, *(callbacks or [])]
+            listed = fitting.all_callbacks(self, run, resources, given)
+            epochs, steps_per_epoch = fitting.length(
+                run, listed, epochs, steps_per_epoch, initial_epoch
+            )
+            return super().fit(
+                dataset,
+                epochs=epochs,
+                steps_per_epoch=steps_per_epoch,
+                initial_epoch=initial_epoch,
+                callbacks=fitting.keras_callbacks(self, listed, epochs, steps_per_epoch, verbose),
+                verbose=verbose,
+            )
+
+    def evaluate(
+        self,
+        x: Any,
+        *,
+        episodes: int = 10,
+        num_envs: int = 1,
+        seed: int | None = None,
+        verbose: str | int = "auto",
+        return_dict: bool = False,
+    ) -> Any:
+        """Runs greedy episodes.
+
+        Args:
+            x: whatever `fit` takes as environment.
+            episodes: int, episodes to run, shared out evenly among the environments beforehand, so
+                that short ones do not count for more.
+            num_envs: int, environments to make of an id or a callable.
+            seed: int, for the environments.
+            verbose: 0, 1, 2 or "auto", as in Keras.
+            return_dict: bool, whether to return a dict rather than a list.
+
+        Returns:
+            Means over the episodes: `episode_return`, undiscounted, and `episode_length`, in steps.
+
+        Raises:
+            ArgumentError: when `episodes` is less than 1.
+        """
+        fitting.check_positive("episodes", episodes)
+        with contextlib.ExitStack() as resources:
+            environments = x
+            if not isinstance(x, envs.Environments):
+                environments = envs.make(x, num_envs)
+                resources.callback(environments.close)
+            self.build(environments.spec)
+            bar = keras.utils.Progbar(episodes, verbose=fitting.verbosity(verbose))
+            finished = policies.run_episodes(
+                policies.PolicySnapshot(self, environments.spec.observation, environments.num_envs),
+                environments,
+                episodes,
+                seed,
+                on_episode=lambda episode: bar.add(1, [("episode_return", episode.episode_return)]),
+            )
+        results = {
+            "episode_return": float(np.mean([episode.episode_return for episode in finished])),
+            "episode_length": float(np.mean([episode.length for episode in finished])),
+        }
+        return results if return_dict else list(results.values())
+
+    def minimize(
+        self,
+        loss: tf.Tensor,
+        tape: tf.GradientTape,
+        variables: list[tf.Variable],
+        optimizer: keras.optimizers.Optimizer,
+    ) -> None:
+        """Takes one step of `optimizer` down the gradient of `loss`.
+
+        Args:
+            loss: float scalar, the mean over this replica's part of the batch.
+            tape: the tape that recorded it.
+            variables: list of variables to change.
+            optimizer: their optimizer.
+        """
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        gradients = [gradient / replicas for gradient in tape.gradient(loss, variables)]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def track(self, **values: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Updates the running means of an epoch and returns them, as `train_step` has to."""
+        for tracker in self._trackers:
+            tracker.update_state(values[tracker.name])
+        return {tracker.name: tracker.result() for tracker in self._trackers}
+
+    def random_normal(self, shape: tuple[int, ...], salt: int) -> tf.Tensor:
+        """Draws standard normal noise for this gradient step.
+
+        It is a function of `noise_seed`, the optimizer's step and `salt` alone: the same eagerly,
+        in a graph and under XLA, and each replica has its own part of one global draw.
+
+        Args:
+            shape: tuple of int, beginning with this replica's batch size.
+            salt: int, another one for every draw in a `train_step`.
+
+        Returns:
+            float32 tensor of `shape`.
+        """
+        context = tf.distribute.get_replica_context()
+        seed = tf.stack([self.noise_seed + salt, self.optimizer.iterations])
+        draw = tf.random.stateless_uniform(
+            (shape[0] * context.num_replicas_in_sync, *shape[1:]),
+            seed,
+            minval=np.nextafter(np.float32(-1), np.float32(0)),
+            maxval=1.0,
+            alg="philox",
+        )
+        first = context.replica_id_in_sync_group * shape[0]
+        return np.sqrt(np.float32(2)) * tf.math.erfinv(draw[first : first + shape[0]])
+
+    def reseed(self, seed: int | None) -> None:
+        """Seeds `random_normal`; None seeds it from the operating system's randomness."""
+        self.noise_seed.assign(int(np.random.default_rng(seed).integers(2**31)))
+
+    @property
+    def observation_spec(self) -> Any:
+        """Nest of `tf.TensorSpec`: one observation, without a batch dimension."""
+        return envs.EnvSpec(self.observation_space, self.action_space).observation
+
+    @property
+    def targets(self) -> list[Target]:
+        """The agent's target networks."""
+        return [layer for layer in self.layers if isinstance(layer, Target)]
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The running means that `train_step` returns."""
+        return self._trackers
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"discount": self.discount, "n_step": self.n_step, "name": self.name}
+
+    def _counter(self, name: str) -> tf.Variable:
+        return self.add_weight(name, (), tf.int64, keras.initializers.Zeros(), trainable=False)
+
+    def _check_same_spaces(self, spec: envs.EnvSpec) -> None:
+        built = envs.EnvSpec(self.observation_space, self.action_space)
+        if spec != built:
+            raise SpaceError(
+                f"this agent was built for observations {built.observation_space} and actions "
+                f"{built.action_space}; received an environment with {spec.observation_space} and "
+                f"{spec.action_space}. Make another agent for it."
+            )

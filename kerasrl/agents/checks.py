@@ -1,0 +1,54 @@
+"""What an agent asks of the spaces it is given and of the networks it is handed."""
+
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasrl.errors import NetworkError, SpaceError
+
+
+def check_action_space(agent: keras.Model, kind: type[gym.Space], others: str) -> None:
+    """Raises `SpaceError` unless the agent's action space is a `kind`; `others` may serve it."""
+    name, space = type(agent).__name__, agent.action_space
+    if not isinstance(space, kind):
+        raise SpaceError(
+            f"{name} needs a {kind.__name__} action space; received {space}. Use {others}."
+        )
+
+
+def check_bounded(agent: keras.Model) -> None:
+    """Raises `SpaceError` unless every bound of the agent's Box action space is finite."""
+    space = agent.action_space
+    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        raise SpaceError(
+            f"{type(agent).__name__} squashes actions between the bounds of the action space, so "
+            f"they must be finite; received {space} with low={space.low} and high={space.high}. "
+            "Give the environment finite bounds, e.g. with gymnasium.wrappers.RescaleAction."
+        )
+
+
+def check_network(argument: str, network: keras.Model, inputs: Any, expected: tuple) -> None:
+    """Calls a network on a batch of zeros and checks what comes out.
+
+    Args:
+        argument: str, the constructor argument that the network came from.
+        network: Keras model.
+        inputs: nest of `tf.TensorSpec` without a batch dimension: one example of its input.
+        expected: tuple of int or None, the output's shape with its batch dimension.
+
+    Raises:
+        NetworkError: when the call fails or the output has another shape.
+    """
+    batch = tf.nest.map_structure(lambda spec: tf.zeros((1, *spec.shape), spec.dtype), inputs)
+    shapes = tf.nest.map_structure(lambda spec: f"{spec.dtype.name}{[None, *spec.shape]}", inputs)
+    rule = f"{argument} must map {shapes} to a float tensor of shape {list(expected)}"
+    try:
+        output = network(batch, training=False)
+    except (ValueError, TypeError, KeyError, tf.errors.InvalidArgumentError) as error:
+        raise NetworkError(f"{rule}; calling it failed with: {error}") from error
+    if not tf.is_tensor(output) or not tf.TensorShape(expected).is_compatible_with(output.shape):
+        received = tf.nest.map_structure(lambda tensor: [None, *tensor.shape[1:]], output)
+        raise NetworkError(f"{rule}; received an output of shape {received}.")

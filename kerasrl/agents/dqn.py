@@ -1,0 +1,151 @@
+"""Deep Q-network."""
+
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasrl import losses
+from kerasrl.agents.agent import Agent
+from kerasrl.agents.checks import check_action_space, check_network
+from kerasrl.callbacks import Collect, LinearSchedule, TargetUpdate
+from kerasrl.networks import MLP, DuelingHead, Target, observation_features
+from kerasrl.replay import Uniform
+
+
+@keras.saving.register_keras_serializable("kerasrl")
+class DQN(Agent):
+    """Deep Q-learning with a target network, for Discrete actions.
+
+    Unless told otherwise it collects 4 environment steps per update after 1000 random ones, anneals
+    epsilon from 1 to 0.05 over 10 000 environment steps, copies the target network every 250
+    updates, keeps 100 000 transitions, and learns from batches of 64 with Adam at 1e-3. These are
+    settings for low-dimensional observations, not the paper's for Atari; the loss is the paper's
+    clipped error (Huber), on two hidden layers of 256.
+
+    Args:
+        q_network: Keras model from a batch of observations to action values `[B, num_actions]`; by
+            default two layers of 256 on the flattened observation.
+        double: bool, whether the online network selects the action that the target network values.
+        dueling: bool, whether the default network has a dueling head.
+        discount: float in [0, 1], per environment step.
+        n_step: int, rewards summed before bootstrapping.
+        name: str.
+
+    Attributes:
+        epsilon: float32 weight, the probability of a random action while collecting.
+
+    Reference:
+        Mnih et al., "Human-level control through deep reinforcement learning", 2015; van Hasselt et
+        al., "Deep reinforcement learning with double Q-learning", 2016; Wang et al., "Dueling
+        network architectures for deep reinforcement learning", 2016.
+    """
+
+    log_names = ("loss", "q_value")
+    default_batch_size = 64
+
+    def __init__(
+        self,
+        q_network: keras.Model | None = None,
+        *,
+        double: bool = False,
+        dueling: bool = False,
+        discount: float = 0.99,
+        n_step: int = 1,
+        name: str | None = None,
+    ):
+        super().__init__(discount=discount, n_step=n_step, name=name)
+        self.q_network: Any = q_network
+        self.double = double
+        self.dueling = dueling
+        with self.distribute_strategy.scope():
+            self.epsilon = self.add_weight(
+                "epsilon", (), initializer=keras.initializers.Ones(), trainable=False
+            )
+
+    def compile(
+        self,
+        optimizer: Any = None,
+        *,
+        steps_per_execution: int = 1,
+        jit_compile: bool | None = None,
+        run_eagerly: bool | None = None,
+    ) -> None:
+        """Sets the optimizer, Adam at 1e-3 by default; the rest is as in Keras."""
+        super().compile(
+            optimizer or keras.optimizers.Adam(1e-3),
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+        )
+
+    def build_networks(self) -> None:
+        """Makes the default network unless one was given, and the target network."""
+        check_action_space(self, gym.spaces.Discrete, others="SAC")
+        num_actions = int(self.action_space.n)
+        if self.q_network is None:
+            inputs, features = observation_features(self.observation_space)
+            head = DuelingHead if self.dueling else keras.layers.Dense
+            values = head(num_actions)(MLP((256, 256))(features))
+            self.q_network = keras.Model(inputs, values, name="q_network")
+        check_network("q_network", self.q_network, self.observation_spec, (None, num_actions))
+        self.target_network = Target(self.q_network, name="target_network")
+
+    def default_callbacks(self) -> list[keras.callbacks.Callback]:
+        """Collection, target updates and the annealing of epsilon."""
+        return [
+            Collect(env_steps_per_update=4, warmup_steps=1_000),
+            TargetUpdate(period=250),
+            LinearSchedule("epsilon", 1.0, 0.05, env_steps=10_000),
+        ]
+
+    def default_replay(self) -> Uniform:
+        """Uniform replay of 100 000 transitions."""
+        return Uniform(capacity=100_000)
+
+    def policy(self, observation: Any) -> tf.Tensor:
+        """Probabilities of the epsilon-greedy actions, float `[B, num_actions]`."""
+        q = self.q_network(observation, training=False)
+        greedy = tf.one_hot(tf.argmax(q, axis=-1), q.shape[-1])
+        return (1.0 - self.epsilon) * greedy + self.epsilon / q.shape[-1]
+
+    def call(self, observation: Any) -> tf.Tensor:
+        """Greedy actions, int64 `[B]`."""
+        q = self.q_network(observation, training=False)
+        return tf.argmax(q, axis=-1) + int(self.action_space.start)
+
+    def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Epsilon-greedy actions, int64 `[B]`."""
+        cumulative = output.cumsum(axis=-1)
+        below = rng.random((len(output), 1)) * cumulative[:, -1:] < cumulative
+        return below.argmax(axis=-1) + self.action_space.start
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        """One step of (double) Q-learning."""
+        action = batch["action"] - self.action_space.start
+        discount = self.discount * batch["discount"]
+        q_t = self.target_network(batch["next_observation"])  # [B, A]
+        with tf.GradientTape() as tape:
+            q_tm1 = self.q_network(batch["observation"], training=True)  # [B, A]
+            if self.double:
+                selector = self.q_network(batch["next_observation"], training=False)
+                error = losses.double_q_learning(
+                    q_tm1, action, batch["reward"], discount, q_t, selector
+                )
+            else:
+                error = losses.q_learning(q_tm1, action, batch["reward"], discount, q_t)
+            loss = tf.reduce_mean(losses.huber(error))
+        self.minimize(loss, tape, self.q_network.trainable_variables, self.optimizer)
+        self.target_network.update(self.q_network, self.optimizer.iterations)
+        return self.track(loss=loss, q_value=tf.reduce_mean(q_tm1))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "q_network": self.q_network,
+            "double": self.double,
+            "dueling": self.dueling,
+        }

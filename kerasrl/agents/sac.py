@@ -1,0 +1,224 @@
+"""Soft actor-critic."""
+
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasrl import losses
+from kerasrl.agents.agent import Agent
+from kerasrl.agents.checks import check_action_space, check_bounded, check_network
+from kerasrl.callbacks import Collect, TargetUpdate
+from kerasrl.errors import ArgumentError
+from kerasrl.networks import MLP, Target, observation_features, tanh_gaussian_sample, twin
+
+_MIN_LOG_STD, _MAX_LOG_STD = -20.0, 2.0
+
+
+@keras.saving.register_keras_serializable("kerasrl")
+class SAC(Agent):
+    """Soft actor-critic with twin critics and a learned temperature, for bounded Box actions.
+
+    Unless told otherwise it collects one environment step per update after 1000 random ones, moves
+    the target critics by 0.005 after every update, keeps 1 000 000 transitions, and learns from
+    batches of 256 with Adam at 3e-4. The critics are given actions rescaled to [-1, 1].
+
+    Differs from the paper in learning the logarithm of the temperature, as is common practice, and
+    in clipping the logarithm of the standard deviation to [-20, 2], as the authors' code does.
+
+    Args:
+        actor: Keras model from a batch of observations to `[B, 2 * A]`: the means, then the
+            logarithms of the standard deviations, of a Gaussian before tanh; by default two layers
+            of 256 on the flattened observation.
+        critic: Keras model from `[observation, action]` to `[B, 1]`, the action value; it is cloned
+            for the twin. By default two layers of 256 on both, concatenated.
+        temperature: float, the initial weight of the entropy.
+        target_entropy: float, in nats, what the temperature is learned for; by default minus the
+            number of action dimensions. None of it is learned when `learn_temperature` is False.
+        learn_temperature: bool.
+        discount: float in [0, 1], per environment step.
+        n_step: int, rewards summed before bootstrapping.
+        name: str.
+
+    Reference:
+        Haarnoja et al., "Soft actor-critic algorithms and applications", 2018,
+        https://arxiv.org/abs/1812.05905.
+    """
+
+    log_names = ("loss", "critic_loss", "actor_loss", "temperature_loss", "temperature", "entropy")
+
+    def __init__(
+        self,
+        actor: keras.Model | None = None,
+        critic: keras.Model | None = None,
+        *,
+        temperature: float = 1.0,
+        target_entropy: float | None = None,
+        learn_temperature: bool = True,
+        discount: float = 0.99,
+        n_step: int = 1,
+        name: str | None = None,
+    ):
+        super().__init__(discount=discount, n_step=n_step, name=name)
+        if temperature <= 0:
+            raise ArgumentError(f"temperature must be positive; received {temperature}.")
+        self.actor: Any = actor
+        self.critic: Any = critic
+        self.initial_temperature = temperature
+        self.target_entropy = target_entropy
+        self.learn_temperature = learn_temperature
+        with self.distribute_strategy.scope():
+            self.log_temperature = self.add_weight(
+                "log_temperature", (), initializer=keras.initializers.Constant(np.log(temperature))
+            )
+
+    def compile(
+        self,
+        actor_optimizer: Any = None,
+        critic_optimizer: Any = None,
+        temperature_optimizer: Any = None,
+        *,
+        steps_per_execution: int = 1,
+        jit_compile: bool | None = None,
+        run_eagerly: bool | None = None,
+    ) -> None:
+        """Sets the optimizers, Adam at 3e-4 by default; the rest is as in Keras.
+
+        `agent.optimizer`, which callbacks such as `LearningRateScheduler` act on, is the actor's.
+        """
+        super().compile(
+            actor_optimizer or keras.optimizers.Adam(3e-4),
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+        )
+        with self.distribute_strategy.scope():
+            self.critic_optimizer = keras.optimizers.get(
+                critic_optimizer or keras.optimizers.Adam(3e-4)
+            )
+            self.temperature_optimizer = keras.optimizers.get(
+                temperature_optimizer or keras.optimizers.Adam(3e-4)
+            )
+
+    def build_networks(self) -> None:
+        """Makes the default networks unless they were given, the twin, and the target critics."""
+        check_action_space(self, gym.spaces.Box, others="DQN")
+        check_bounded(self)
+        low, high = self.action_space.low.ravel(), self.action_space.high.ravel()
+        self._scale, self._offset = (high - low) / 2, (high + low) / 2
+        size = low.size
+        if self.target_entropy is None:
+            self.target_entropy = -float(size)
+        inputs, features = observation_features(self.observation_space)
+        action = keras.Input((size,), name="action")
+        if self.actor is None:
+            parameters = keras.layers.Dense(2 * size)(MLP((256, 256))(features))
+            self.actor = keras.Model(inputs, parameters, name="actor")
+        if self.critic is None:
+            joint = keras.layers.Concatenate()([features, action])
+            value = keras.layers.Dense(1)(MLP((256, 256))(joint))
+            self.critic = keras.Model([inputs, action], value, name="critic")
+        specs = [self.observation_spec, tf.TensorSpec((size,), tf.float32)]
+        check_network("actor", self.actor, specs[0], (None, 2 * size))
+        check_network("critic", self.critic, specs, (None, 1))
+        self._critic_name = self.critic.name
+        self.critic = twin(self.critic, [inputs, action])
+        self.target_critic = Target(self.critic, name="target_critic")
+
+    def default_callbacks(self) -> list[keras.callbacks.Callback]:
+        """Collection and target updates."""
+        return [
+            Collect(env_steps_per_update=1, warmup_steps=1_000),
+            TargetUpdate(period=1, step_size=0.005),
+        ]
+
+    def policy(self, observation: Any) -> tf.Tensor:
+        """Parameters of the Gaussian before tanh, float `[B, 2 * A]`."""
+        return self.actor(observation, training=False)
+
+    def call(self, observation: Any) -> tf.Tensor:
+        """Greedy actions `[B, ...]`: the mean before tanh, squashed and scaled."""
+        mean, _ = tf.split(self.policy(observation), 2, axis=-1)
+        action = self._offset + self._scale * tf.tanh(mean)
+        return tf.reshape(action, (-1, *self.action_space.shape))
+
+    def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Sampled actions, `[B, ...]`."""
+        mean, log_std = np.split(output, 2, axis=-1)
+        std = np.exp(np.clip(log_std, _MIN_LOG_STD, _MAX_LOG_STD))
+        noise = rng.standard_normal(mean.shape, np.float32)
+        action = self._offset + self._scale * np.tanh(mean + std * noise)
+        return action.reshape(-1, *self.action_space.shape)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        """One step of the critics, the actor and the temperature."""
+        critic_loss = self._update_critic(batch)
+        actor_loss, log_prob = self._update_actor(batch["observation"])
+        temperature_loss = self._update_temperature(log_prob)
+        self.target_critic.update(self.critic, self.optimizer.iterations)
+        return self.track(
+            loss=critic_loss + actor_loss + temperature_loss,
+            critic_loss=critic_loss,
+            actor_loss=actor_loss,
+            temperature_loss=temperature_loss,
+            temperature=tf.exp(self.log_temperature),
+            entropy=-tf.reduce_mean(log_prob),
+        )
+
+    def _update_critic(self, batch: dict[str, Any]) -> tf.Tensor:
+        action_tm1 = (self._flat(batch["action"]) - self._offset) / self._scale
+        action_t, log_prob_t = self._sample(batch["next_observation"], salt=0)
+        target = losses.soft_td_target(
+            batch["reward"],
+            self.discount * batch["discount"],
+            self.target_critic([batch["next_observation"], action_t]),
+            log_prob_t,
+            tf.exp(self.log_temperature),
+        )
+        with tf.GradientTape() as tape:
+            q_tm1 = self.critic([batch["observation"], action_tm1], training=True)  # [B, 2]
+            loss = tf.reduce_mean(losses.sac_critic_loss(q_tm1, target))
+        self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
+        return loss
+
+    def _update_actor(self, observation: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.actor.trainable_variables)
+            action, log_prob = self._sample(observation, salt=1)
+            q = self.critic([observation, action], training=False)
+            temperature = tf.exp(self.log_temperature)
+            loss = tf.reduce_mean(losses.sac_actor_loss(q, log_prob, temperature))
+        self.minimize(loss, tape, self.actor.trainable_variables, self.optimizer)
+        return loss, log_prob
+
+    def _update_temperature(self, log_prob: tf.Tensor) -> tf.Tensor:
+        if not self.learn_temperature:
+            return tf.zeros(())
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(
+                losses.sac_temperature_loss(self.log_temperature, log_prob, self.target_entropy)
+            )
+        self.minimize(loss, tape, [self.log_temperature], self.temperature_optimizer)
+        return loss
+
+    def _sample(self, observation: Any, salt: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Samples actions in [-1, 1], `[B, A]`, and their log-probabilities, `[B]`."""
+        mean, log_std = tf.split(self.actor(observation, training=True), 2, axis=-1)
+        log_std = tf.clip_by_value(log_std, _MIN_LOG_STD, _MAX_LOG_STD)
+        return tanh_gaussian_sample(mean, log_std, self.random_normal(mean.shape, salt))
+
+    def _flat(self, action: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(tf.cast(action, tf.float32), (-1, self._scale.size))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "actor": self.actor,
+            "critic": self.critic.get_layer(self._critic_name) if self.built else self.critic,
+            "temperature": self.initial_temperature,
+            "target_entropy": self.target_entropy,
+            "learn_temperature": self.learn_temperature,
+        }

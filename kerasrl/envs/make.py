@@ -1,0 +1,76 @@
+"""Anything that a user may call an environment, turned into `Environments`."""
+
+from typing import Any
+
+import gymnasium as gym
+
+from kerasrl.envs.vector import Environments, EnvList, VectorEnvAdapter
+from kerasrl.errors import ArgumentError, ArgumentTypeError
+
+
+def make(env: Any, num_envs: int = 1) -> Environments:
+    """Makes a vector of environments out of whatever the user has.
+
+    Args:
+        env: a Gymnasium id, a `gymnasium.Env`, a `gymnasium.vector.VectorEnv`, or a callable (a
+            class, too) that makes either. What is made here is closed by `close()`; what was given
+            stays open.
+        num_envs: int, how many to make of an id or a callable.
+
+    Returns:
+        `Environments`.
+
+    Raises:
+        ArgumentTypeError: when `env` is none of these.
+        ArgumentError: when `num_envs` does not go with `env`.
+    """
+    if num_envs < 1:
+        raise ArgumentError(f"num_envs must be at least 1; received {num_envs}.")
+    if isinstance(env, str):
+        return _make_list(lambda: gym.make(env, disable_env_checker=True), num_envs)
+    if isinstance(env, gym.Env):
+        _check_alone(env, num_envs, 1)
+        return EnvList([env], owned=False)
+    if isinstance(env, gym.vector.VectorEnv):
+        _check_alone(env, num_envs, env.num_envs)
+        return VectorEnvAdapter(env, owned=False)
+    if callable(env):
+        return _make_list(env, num_envs)
+    raise ArgumentTypeError(
+        "expected a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv or a callable that "
+        f"makes one; received {env!r} of type {type(env).__name__}."
+    )
+
+
+def _make_list(make_one: Any, num_envs: int) -> Environments:
+    envs: list[Any] = []
+    try:
+        for _ in range(num_envs):
+            envs.append(make_one())
+            _check_made(envs[-1], num_envs)
+        if isinstance(envs[0], gym.vector.VectorEnv):
+            return VectorEnvAdapter(envs[0], owned=True)
+        return EnvList(envs, owned=True)
+    except BaseException:
+        for env in envs:
+            if hasattr(env, "close"):
+                env.close()
+        raise
+
+
+def _check_made(env: Any, num_envs: int) -> None:
+    if isinstance(env, gym.vector.VectorEnv):
+        _check_alone(env, num_envs, env.num_envs)
+    elif not isinstance(env, gym.Env):
+        raise ArgumentTypeError(
+            "a callable given as environment must return a gymnasium.Env or a "
+            f"gymnasium.vector.VectorEnv; it returned {env!r} of type {type(env).__name__}."
+        )
+
+
+def _check_alone(env: Any, num_envs: int, held: int) -> None:
+    if num_envs not in (1, held):
+        raise ArgumentError(
+            f"num_envs={num_envs} needs an id or a callable to make environments from; received "
+            f"{env}, which holds {held}. Pass its id, or a callable such as lambda: MyEnv()."
+        )

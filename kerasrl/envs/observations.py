@@ -1,0 +1,101 @@
+"""Reading observations: any nest of arrays, checked and laid out as one array per leaf."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from kerasrl.envs.spec import space_leaves
+from kerasrl.errors import EnvError
+
+
+class ObservationReader:
+    """Copies observations of one space into leaf arrays, one row per environment.
+
+    The leaves stand in `tf.nest` order, so that `tf.nest.pack_sequence_as(spec, leaves)` gives the
+    nested batch back.
+
+    Args:
+        space: `gymnasium.Space`, the space of a single observation.
+    """
+
+    def __init__(self, space: gym.Space):
+        self._space = space
+        self._leaves = [
+            (path, leaf.shape, np.dtype(leaf.dtype))
+            for path, leaf in space_leaves(space, "observation")
+        ]
+        self._floats = [i for i, leaf in enumerate(self._leaves) if leaf[2].kind == "f"]
+        self._warned: set[str] = set()
+
+    def empty(self, num_envs: int) -> list[np.ndarray]:
+        """Allocates one `[num_envs, ...]` array per leaf."""
+        return [np.empty((num_envs, *shape), dtype) for _, shape, dtype in self._leaves]
+
+    def write(self, observation: Any, arrays: list[np.ndarray], row: int) -> None:
+        """Writes one observation into row `row` of the leaf arrays.
+
+        Raises:
+            EnvError: when the structure, a shape or a dtype is not the space's.
+        """
+        values = self._values(self._space, observation, "observation")
+        for (path, shape, dtype), array, value in zip(self._leaves, arrays, values, strict=True):
+            value = np.asarray(value)
+            if value.shape != shape:
+                raise EnvError(f"{path} must have shape {shape}; received {value.shape}")
+            array[row] = self._cast(path, value, dtype)
+
+    def read_batch(self, observation: Any, num_envs: int) -> list[np.ndarray]:
+        """Copies a batch of observations, as a `VectorEnv` gives them, into leaf arrays.
+
+        Raises:
+            EnvError: when the structure, a shape or a dtype is not the space's.
+        """
+        arrays = []
+        values = self._values(self._space, observation, "observation")
+        for (path, shape, dtype), value in zip(self._leaves, values, strict=True):
+            value = np.asarray(value)
+            if value.shape != (num_envs, *shape):
+                raise EnvError(
+                    f"{path} must have shape {(num_envs, *shape)}; received {value.shape}"
+                )
+            arrays.append(np.array(self._cast(path, value, dtype)))
+        return arrays
+
+    def non_finite(self, arrays: list[np.ndarray]) -> tuple[str, int] | None:
+        """Finds the first NaN or infinity: the leaf's path and the row, or None."""
+        for i in self._floats:
+            if not np.isfinite(arrays[i]).all():
+                rows = np.nonzero(~np.isfinite(arrays[i]))[0]
+                return self._leaves[i][0], int(rows[0])
+        return None
+
+    def _values(self, space: gym.Space, observation: Any, path: str) -> Iterator[Any]:
+        if isinstance(space, gym.spaces.Dict):
+            if not isinstance(observation, dict) or set(observation) != set(space.keys()):
+                received = sorted(observation) if isinstance(observation, dict) else observation
+                raise EnvError(f"{path} must be a dict with keys {sorted(space)}; got {received}")
+            for key in sorted(space.keys()):
+                yield from self._values(space[key], observation[key], f"{path}[{key!r}]")
+        elif isinstance(space, gym.spaces.Tuple):
+            if not isinstance(observation, tuple | list) or len(observation) != len(space):
+                raise EnvError(f"{path} must be a tuple of {len(space)}; got {observation!r}")
+            for i, child in enumerate(space):
+                yield from self._values(child, observation[i], f"{path}[{i}]")
+        else:
+            yield observation
+
+    def _cast(self, path: str, value: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        if value.dtype == dtype:
+            return value
+        if not np.can_cast(value.dtype, dtype, casting="same_kind"):
+            raise EnvError(f"{path} must be {dtype}; received {value.dtype}")
+        if dtype.kind == "f" and path not in self._warned:
+            self._warned.add(path)
+            warnings.warn(
+                f"{path} comes as {value.dtype} where its space says {dtype}; it is cast.",
+                stacklevel=2,
+            )
+        return value.astype(dtype)

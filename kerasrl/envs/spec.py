@@ -1,0 +1,79 @@
+"""What an environment offers, in the words of TensorFlow: spaces turned into nested specs."""
+
+import dataclasses
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+
+from kerasrl.errors import SpaceError
+
+_LEAVES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiBinary, gym.spaces.MultiDiscrete)
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvSpec:
+    """The observation and action spaces of one environment (not of a vector of them).
+
+    Args:
+        observation_space: `gymnasium.Space`; Box, Discrete, MultiBinary, MultiDiscrete, or any
+            nesting of these in Dict and Tuple.
+        action_space: `gymnasium.Space`; Box, Discrete, MultiBinary or MultiDiscrete.
+
+    Raises:
+        SpaceError: when a space is of another kind, or its bounds are the wrong way round.
+    """
+
+    observation_space: gym.Space
+    action_space: gym.Space
+
+    def __post_init__(self):
+        for path, space in space_leaves(self.observation_space, "observation_space"):
+            _check_leaf(path, space)
+        _check_leaf("action_space", self.action_space)
+
+    @property
+    def observation(self) -> Any:
+        """Nest of `tf.TensorSpec`: one observation, without a batch dimension."""
+        return tensor_spec(self.observation_space)
+
+    @property
+    def action(self) -> tf.TensorSpec:
+        """`tf.TensorSpec` of one action, without a batch dimension."""
+        return tensor_spec(self.action_space)
+
+
+def space_leaves(space: gym.Space, path: str = "") -> list[tuple[str, gym.Space]]:
+    """Lists the leaf spaces of a nested space with their paths, in `tf.nest` order."""
+    if isinstance(space, gym.spaces.Dict):
+        children = [(f"{path}[{key!r}]", space[key]) for key in sorted(space.keys())]
+    elif isinstance(space, gym.spaces.Tuple):
+        children = [(f"{path}[{i}]", child) for i, child in enumerate(space)]
+    else:
+        return [(path, space)]
+    return [leaf for child_path, child in children for leaf in space_leaves(child, child_path)]
+
+
+def tensor_spec(space: gym.Space) -> Any:
+    """Turns a (nested) space into the same nest of `tf.TensorSpec`."""
+    if isinstance(space, gym.spaces.Dict):
+        return {key: tensor_spec(child) for key, child in space.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(tensor_spec(child) for child in space)
+    return tf.TensorSpec(space.shape, tf.as_dtype(space.dtype))
+
+
+def _check_leaf(path: str, space: gym.Space) -> None:
+    if not isinstance(space, _LEAVES):
+        raise SpaceError(
+            f"{path} is {space}, a kind of space that kerasrl does not serve. Supported are Box, "
+            "Discrete, MultiBinary and MultiDiscrete, and for observations any nesting of them in "
+            "Dict and Tuple. Wrap the environment, e.g. in gymnasium.wrappers.TransformObservation."
+        )
+    if isinstance(space, gym.spaces.Box) and np.any(space.low > space.high):
+        index = tuple(int(i) for i in np.argwhere(space.low > space.high)[0])
+        raise SpaceError(
+            f"{path} has low > high at index {index}: {space.low[index]} > {space.high[index]}. "
+            "Swap the bounds in the environment."
+        )

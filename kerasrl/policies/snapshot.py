@@ -1,0 +1,133 @@
+"""A compiled copy of a policy to act with, refreshed when it is told to.
+
+Calling a Keras model on one observation takes half a millisecond, most of it overhead. The snapshot
+converts the policy's graph to TensorFlow Lite with the network's weights as *inputs*, so that one
+call takes some 20 microseconds and new weights need no new conversion.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasrl.native_log import muted
+
+_TOLERANCE = 1e-3
+
+
+class PolicySnapshot:
+    """Computes a policy's output with the weights it had at the last `update`.
+
+    Args:
+        policy: callable from a nest of batched observations to one tensor `[N, ...]`, such as
+            `agent.policy` or the agent itself; it must not draw random numbers.
+        observation_spec: nest of `tf.TensorSpec`, one observation without a batch dimension.
+        num_envs: int, N, the fixed batch size.
+    """
+
+    def __init__(self, policy: Callable[[Any], tf.Tensor], observation_spec: Any, num_envs: int):
+        batched = tf.nest.map_structure(
+            lambda spec: tf.TensorSpec((num_envs, *spec.shape), spec.dtype), observation_spec
+        )
+        graph = tf.function(policy).get_concrete_function(batched)
+        self._compiled: _Lite | _Function
+        try:
+            self._compiled = _Lite(graph, tf.nest.flatten(batched))
+        except Exception as error:  # The converter raises whatever it likes.
+            warnings.warn(
+                "this policy does not convert to TensorFlow Lite and acts through a tf.function, "
+                f"which is slower: {str(error).strip().splitlines()[0]}",
+                stacklevel=2,
+            )
+            self._compiled = _Function(graph)
+        self.update()
+
+    def update(self) -> None:
+        """Takes over the policy's present weights."""
+        self._compiled.update()
+
+    def __call__(self, observation: list[np.ndarray]) -> np.ndarray:
+        """Computes the policy's output.
+
+        Args:
+            observation: list of `[N, ...]` leaf arrays in `tf.nest` order.
+
+        Returns:
+            `[N, ...]` array.
+        """
+        return self._compiled(observation)
+
+
+class _Function:
+    """Acting through the traced graph; its variables are read at every call."""
+
+    def __init__(self, graph: Any):
+        self._graph = graph
+
+    def update(self) -> None:
+        """The graph reads the variables themselves."""
+
+    def __call__(self, observation: list[np.ndarray]) -> np.ndarray:
+        return self._graph(*[tf.constant(leaf) for leaf in observation]).numpy()
+
+
+class _Lite:
+    """Acting through TensorFlow Lite's interpreter."""
+
+    def __init__(self, graph: Any, inputs: list[tf.TensorSpec]):
+        reads = [op for op in graph.graph.get_operations() if op.type == "ReadVariableOp"]
+        handles = {inner.op.name: outer for outer, inner in graph.graph.captures}
+        self._weights = [(handles[op.inputs[0].op.name], op.outputs[0].dtype) for op in reads]
+        self._num_observations = len(inputs)
+        with muted():
+            self._interpreter = tf.lite.Interpreter(
+                model_content=_convert(graph, reads, inputs), num_threads=1
+            )
+            self._interpreter.allocate_tensors()
+        self._inputs = [detail["index"] for detail in self._interpreter.get_input_details()]
+        (output,) = self._interpreter.get_output_details()
+        self._output = output["index"]
+        self.update()
+        self._check(graph, inputs)
+
+    def update(self) -> None:
+        indices = self._inputs[self._num_observations :]
+        for index, (handle, dtype) in zip(indices, self._weights, strict=True):
+            value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
+            self._interpreter.set_tensor(index, value.numpy())
+
+    def __call__(self, observation: list[np.ndarray]) -> np.ndarray:
+        for index, leaf in zip(self._inputs, observation, strict=False):
+            self._interpreter.set_tensor(index, leaf)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)
+
+    def _check(self, graph: Any, inputs: list[tf.TensorSpec]) -> None:
+        observation = [np.ones(spec.shape, spec.dtype.as_numpy_dtype) for spec in inputs]
+        expected = _Function(graph)(observation)
+        received = self(observation)
+        if not np.allclose(received, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
+            raise ValueError("the converted policy computes other numbers")
+
+
+def _convert(graph: Any, reads: list, inputs: list[tf.TensorSpec]) -> bytes:
+    """Converts a concrete function, every variable it reads turned into an input after its own."""
+    definition = graph.graph.as_graph_def()
+    for node in definition.node:
+        data_inputs = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(data_inputs)
+    sources = [*graph.inputs[: len(inputs)], *[op.outputs[0] for op in reads]]
+
+    def pure(*values: tf.Tensor) -> list:
+        return tf.graph_util.import_graph_def(
+            definition,
+            input_map={source.name: value for source, value in zip(sources, values, strict=True)},
+            return_elements=[output.name for output in graph.outputs],
+        )
+
+    signature = [tf.TensorSpec(source.shape, source.dtype) for source in sources]
+    function = tf.compat.v1.wrap_function(pure, signature)
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], function).convert()

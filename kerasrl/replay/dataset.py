@@ -1,0 +1,82 @@
+"""The `tf.data` pipeline: uniform batches of transitions out of a table of blocks.
+
+A block holds K transitions and is one item. B blocks are drawn with replacement, the K rows of each
+are shuffled independently, and batch j takes the j-th row of every block: each batch is a uniform
+draw of B stored transitions with replacement, and only K successive batches share their blocks.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import reverb
+import tensorflow as tf
+
+from kerasrl.replay.packing import Packer
+from kerasrl.replay.seeded import SeededSampler
+
+_IN_FLIGHT = 64
+_PREFETCHED = 4
+
+
+def free_running(
+    address: str, table: str, block: tf.TensorSpec, packer: Packer, batch_size: int
+) -> tf.data.Dataset:
+    """Batches sampled by Reverb in the background, as fast as they can be had.
+
+    Args:
+        address: str, the server's address.
+        table: str, the table's name.
+        block: `tf.TensorSpec` of a block, uint8 `[K, row bytes]`.
+        packer: the `Packer` of the rows.
+        batch_size: int, B.
+
+    Returns:
+        Endless `tf.data.Dataset` of dicts of nests of `[B, ...]` tensors.
+    """
+    blocks = reverb.TrajectoryDataset(
+        address,
+        table,
+        dtypes=block.dtype,
+        shapes=block.shape,
+        max_in_flight_samples_per_worker=_IN_FLIGHT,
+        num_workers_per_iterator=1,
+    )
+    batches = (
+        blocks.map(lambda sample: sample.data)
+        .batch(batch_size, drop_remainder=True)
+        .map(_shuffle_rows)
+        .unbatch()
+        .map(packer.unpack)
+        .prefetch(_PREFETCHED)
+    )
+    return batches.with_options(_options())
+
+
+def repeatable(
+    sampler: SeededSampler, block: tf.TensorSpec, packer: Packer, batch_size: int
+) -> tf.data.Dataset:
+    """Batches drawn on demand by a seeded sampler; see `free_running` for the rest."""
+
+    def draw() -> Iterator[np.ndarray]:
+        while True:
+            yield sampler.draw(batch_size)
+
+    signature = tf.TensorSpec((block.shape[0], batch_size, block.shape[1]), tf.uint8)
+    batches = tf.data.Dataset.from_generator(draw, output_signature=signature)
+    return batches.unbatch().map(packer.unpack).with_options(_options())
+
+
+def _shuffle_rows(blocks: tf.Tensor) -> tf.Tensor:
+    """Turns blocks `[B, K, D]` into K batches `[K, B, D]`, shuffling the rows of each block."""
+    batch_size, rows, width = blocks.shape
+    order = tf.argsort(tf.random.uniform((batch_size, rows)))  # [B, K]
+    index = tf.transpose(order + rows * tf.range(batch_size)[:, tf.newaxis])  # [K, B]
+    return tf.gather(tf.reshape(blocks, (batch_size * rows, width)), index)
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    # The autotune thread of TensorFlow 2.15 holds up the end of an iterator by up to a minute.
+    options.autotune.enabled = False
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return options

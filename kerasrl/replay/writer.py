@@ -1,0 +1,104 @@
+"""From steps of environments to n-step transitions."""
+
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from kerasrl.envs import EnvSpec, Step
+from kerasrl.errors import ArgumentError
+from kerasrl.replay.packing import Packer
+
+
+class TransitionSink(Protocol):
+    """What a writer writes to: any replay that takes packed transitions."""
+
+    packer: Packer
+
+    def insert(self, rows: np.ndarray) -> None:
+        """Adds a structured array of transitions."""
+
+
+def transition_spec(spec: EnvSpec) -> dict[str, Any]:
+    """The transition that a `TransitionWriter` writes, as nests of `tf.TensorSpec`.
+
+    `observation` and `next_observation` are the environment's, `action` is what was passed to its
+    `step`. `reward` is the sum of the k <= n rewards from the observation on, each discounted.
+    `discount` is `discount ** (k - 1)`, and 0 where the episode terminated, so that an agent
+    bootstraps with `agent.discount * discount`; for 1-step transitions it is 1 or 0.
+    """
+    return {
+        "observation": spec.observation,
+        "action": spec.action,
+        "reward": tf.TensorSpec((), tf.float32),
+        "discount": tf.TensorSpec((), tf.float32),
+        "next_observation": spec.observation,
+    }
+
+
+class TransitionWriter:
+    """Turns the steps of N environments into n-step transitions.
+
+    A transition spans n steps, or fewer where its episode ends. At a truncation it bootstraps from
+    the episode's real last observation; at a termination its discount is 0. Nothing of an autoreset
+    step is written. Steps of an episode that is cut off from outside are dropped.
+
+    Args:
+        sink: the replay to write to.
+        num_envs: int, N.
+        n_step: int, n >= 1.
+        discount: float, per step, for summing the rewards within a transition.
+
+    Raises:
+        ArgumentError: when `n_step` is less than 1.
+
+    Reference:
+        Sutton and Barto, "Reinforcement Learning: An Introduction", 2018, section 7.1.
+    """
+
+    def __init__(self, sink: TransitionSink, num_envs: int, n_step: int, discount: float):
+        if n_step < 1:
+            raise ArgumentError(f"n_step must be at least 1; received {n_step}.")
+        self._sink = sink
+        self._fields = sink.packer.fields
+        self._n_step = n_step
+        self._discount = discount
+        # Row t % n of the window holds the transitions that began at time t.
+        self._window = sink.packer.rows((n_step, num_envs))
+        self._open = np.zeros(num_envs, np.int64)  # Transitions begun and not yet written.
+        self._time = 0
+
+    def append(self, observation: list[np.ndarray], action: np.ndarray, step: Step) -> None:
+        """Adds one step of every environment.
+
+        Args:
+            observation: list of `[N, ...]` leaf arrays that was acted on.
+            action: `[N, ...]` array.
+            step: the `Step` that followed.
+        """
+        began = self._window[self._time % self._n_step]
+        self._set(began, "observation", observation)
+        self._set(began, "action", [action])
+        began[self._fields["reward"][0]] = 0.0
+        self._open[step.valid] += 1
+        ended = step.valid & (step.terminated | step.truncated)
+        for age in reversed(range(self._n_step)):
+            rows = self._window[(self._time - age) % self._n_step]
+            open_ = step.valid & (self._open > age)
+            rows[self._fields["reward"][0]][open_] += self._discount**age * step.reward[open_]
+            complete = open_ if age == self._n_step - 1 else open_ & ended
+            if complete.any():
+                self._write(rows, complete, age, step)
+        self._open[self._open == self._n_step] -= 1
+        self._open[ended] = 0
+        self._time += 1
+
+    def _write(self, rows: np.ndarray, complete: np.ndarray, age: int, step: Step) -> None:
+        discount = np.where(step.terminated, 0.0, self._discount**age)
+        self._set(rows, "discount", [discount])
+        self._set(rows, "next_observation", step.next_observation)
+        self._sink.insert(rows[complete])
+
+    def _set(self, rows: np.ndarray, key: str, leaves: list[np.ndarray]) -> None:
+        for field, leaf in zip(self._fields[key], leaves, strict=True):
+            rows[field] = leaf

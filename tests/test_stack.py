@@ -1,0 +1,227 @@
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from kerasrl import _stack, errors
+
+FITTING = _stack.Stack(
+    system="Linux",
+    machine="x86_64",
+    python=(3, 11),
+    distributions={"tensorflow": "2.15.1", "keras": "2.15.0", "dm-reverb": "0.14.0"},
+)
+
+
+def with_distributions(**changes):
+    """The fitting stack with other versions; `None` leaves a distribution out."""
+    distributions = dict(FITTING.distributions)
+    for name, version in changes.items():
+        name = name.replace("_", "-")
+        distributions.pop(name, None)
+        if version is not None:
+            distributions[name] = version
+    return FITTING._replace(distributions=distributions)
+
+
+def never_import(name):
+    raise AssertionError(f"{name} was imported although the stack does not fit")
+
+
+def check_and_catch(stack, import_module=never_import):
+    with pytest.raises(errors.StackError) as caught:
+        _stack.check_stack(stack, import_module)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        FITTING,
+        FITTING._replace(python=(3, 10)),
+        FITTING._replace(keras_backend="jax"),  # Keras 2.15 does not read it
+        with_distributions(tensorflow="2.15.0.post1", dm_reverb="0.14.1"),
+        with_distributions(tensorflow=None, tensorflow_cpu="2.15.1"),
+    ],
+)
+def test_a_fitting_stack_imports_reverb_and_nothing_else(stack):
+    imported = []
+    _stack.check_stack(stack, imported.append)
+    assert imported == ["reverb"]
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "name"),
+    [
+        ("Darwin", "arm64", "Darwin arm64"),
+        ("Darwin", "x86_64", "Darwin x86_64"),
+        ("Windows", "AMD64", "Windows AMD64"),
+        ("Linux", "aarch64", "Linux aarch64"),
+        ("", "", "an unknown system"),
+    ],
+)
+def test_another_platform(system, machine, name):
+    message = check_and_catch(FITTING._replace(system=system, machine=machine))
+    assert f"Linux x86-64 only; this machine is {name}." in message
+
+
+@pytest.mark.parametrize("python", [(3, 9), (3, 12), (3, 13), (4, 10)])
+def test_another_python(python):
+    message = check_and_catch(FITTING._replace(python=python))
+    assert f"Python 3.10 or 3.11 is needed; this is Python {python[0]}.{python[1]}." in message
+
+
+def test_a_wrong_python_is_not_buried_under_the_packages_it_cannot_have():
+    stack = FITTING._replace(python=(3, 12), distributions={})
+    (problem,) = _stack.problems(stack)
+    assert "Python 3.12" in problem
+
+
+@pytest.mark.parametrize("package", ["tensorflow", "keras", "dm-reverb"])
+def test_a_missing_package(package):
+    release = _stack._RELEASES[package]
+    message = check_and_catch(with_distributions(**{package: None}))
+    assert f"{package} {release}.x is needed; it is not installed." in message
+
+
+@pytest.mark.parametrize(
+    ("package", "version"),
+    [
+        ("tensorflow", "2.16.1"),
+        ("tensorflow", "2.14.0"),
+        ("tensorflow", "2.1.5"),
+        ("tensorflow", "2.150.0"),
+        ("keras", "2.14.0"),
+        ("dm-reverb", "0.13.0"),
+        ("dm-reverb", "of unknown version"),
+    ],
+)
+def test_a_package_of_another_release(package, version):
+    release = _stack._RELEASES[package]
+    message = check_and_catch(with_distributions(**{package: version}))
+    assert f"{package} {release}.x is needed; {package} {version} is installed." in message
+
+
+@pytest.mark.parametrize("keras_backend", [None, "tensorflow"])
+def test_keras_3(keras_backend):
+    stack = with_distributions(keras="3.3.3")._replace(keras_backend=keras_backend)
+    message = check_and_catch(stack)
+    assert "keras 2.15.x is needed; keras 3.3.3 is installed. Keras 3 does not run on" in message
+    assert "kerasrl has no" not in message
+
+
+def test_keras_3_with_another_backend():
+    stack = with_distributions(keras="3.3.3")._replace(keras_backend="torch")
+    message = check_and_catch(stack)
+    assert "and kerasrl has no torch backend." in message
+    assert "KERAS_BACKEND=torch" in message
+
+
+@pytest.mark.parametrize("name", ["tensorflow-cpu", "tensorflow-intel", "tf-nightly"])
+def test_tensorflow_under_another_name_is_found_and_its_removal_named(name):
+    """Beside a right `tensorflow` it would overwrite the same files."""
+    message = check_and_catch(with_distributions(**{name: "2.16.1"}))
+    assert f"{name} 2.16.1 is installed. Remove it with: pip uninstall {name}" in message
+
+
+def test_all_problems_come_in_one_error():
+    stack = with_distributions(tensorflow="2.16.1", keras="3.3.3", dm_reverb=None)
+    message = check_and_catch(stack)
+    assert message.count("is needed") == 3
+
+
+def test_the_error_names_what_was_found_what_fits_and_the_way_out():
+    message = check_and_catch(with_distributions(tensorflow="2.16.1", dm_reverb=None))
+    assert (
+        "Found:     Linux x86_64, Python 3.11, tensorflow 2.16.1, keras 2.15.0, no dm-reverb\n"
+        "Supported: Linux x86-64, Python 3.10-3.11, "
+        "tensorflow 2.15.x, keras 2.15.x, dm-reverb 0.14.x\n"
+    ) in message
+    assert "pip install kerasrl\n" in message
+    assert 'pip install "tensorflow==2.15.1" "keras<2.16" "dm-reverb==0.14.0"' in message
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        (
+            ImportError("libpybind.so: undefined symbol: _ZN10tensorflow8OpKernelE"),
+            "undefined symbol: it and the TensorFlow that is imported were not built for each",
+        ),
+        (ImportError("no\nand so on"), "Reverb fails to import: ImportError: no\n"),
+        (
+            TypeError("Descriptors cannot be created directly."),
+            "Reverb fails to import: TypeError: Descriptors cannot be created directly.",
+        ),
+    ],
+)
+def test_a_failing_import_of_reverb_is_explained_and_kept_as_the_cause(cause, text):
+    def fail(name):
+        raise cause
+
+    with pytest.raises(errors.StackError) as caught:
+        _stack.check_stack(FITTING, fail)
+    assert text in str(caught.value)
+    assert caught.value.__cause__ is cause
+
+
+def test_an_interrupt_is_not_swallowed():
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _stack.check_stack(FITTING, interrupt)
+
+
+def test_the_error_is_an_import_error():
+    assert issubclass(errors.StackError, ImportError)
+    assert issubclass(errors.StackError, errors.KerasRLError)
+
+
+def test_the_stack_under_the_tests_fits():
+    stack = _stack.installed_stack()
+    assert _stack.problems(stack) == []
+    assert re.fullmatch(r"2\.15\.\d+.*", stack.distributions["keras"])
+
+
+def run_python(code, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        env={**os.environ, **environment},
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_broken_reverb_ends_the_import_in_that_one_error(tmp_path):
+    (tmp_path / "reverb.py").write_text(
+        "raise ImportError('libpybind.so: undefined symbol: _ZN10tensorflow8OpKernelE')\n"
+    )
+    python_path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    # Importing anything of the package runs its __init__, which makes the call; the second
+    # statement is only reached if it does not.
+    code = "import kerasrl._stack; kerasrl._stack.check_stack()"
+    result = run_python(code, PYTHONPATH=python_path)
+    assert result.returncode == 1
+    assert result.stderr.count("StackError: ") == 1
+    assert "During handling of the above exception" not in result.stderr
+    last_error = result.stderr.rpartition("\n\n")[2]
+    assert "StackError: kerasrl cannot run on this stack.\n" in last_error
+    assert "Reverb fails to import with an undefined symbol" in last_error
+
+
+def test_the_stack_is_read_without_importing_anything_heavy():
+    code = (
+        "import sys, types\n"
+        # A bare package, because the real one's __init__ goes on to import TensorFlow.
+        "package = types.ModuleType('kerasrl'); package.__path__ = [sys.argv[1]]\n"
+        "sys.modules['kerasrl'] = package\n"
+        "import kerasrl._stack as stack\n"
+        "stack.problems(stack.installed_stack())\n"
+        "print(sorted({'tensorflow', 'keras', 'numpy', 'reverb'} & set(sys.modules)))\n"
+    )
+    result = run_python(code, os.path.dirname(_stack.__file__))
+    assert result.stdout == "[]\n", result.stderr
