@@ -41,6 +41,7 @@ class Agent(keras.Model):
         run: `kerasrl.agents.fitting.Run` while `fit` is at work, else None.
     """
 
+    built: bool
     log_names: tuple[str, ...] = ("loss",)
     default_batch_size = 256
 

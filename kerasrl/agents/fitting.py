@@ -41,8 +41,8 @@ class Run:
         env_steps: int or None, the budget of environment steps.
     """
 
-    environments: envs.Environments | None = None
-    replay: Uniform | None = None
+    environments: Any = None
+    replay: Any = None
     seed: int | None = None
     env_steps: int | None = None
 
@@ -182,7 +182,7 @@ def length(
             f"env_steps={run.env_steps}, epochs={epochs} and steps_per_epoch={steps_per_epoch} "
             "say twice how long to train. Leave one of them out."
         )
-    updates = _updates(run, listed)
+    updates = _updates(run, run.env_steps, listed)
     if steps_per_epoch is not None:
         return initial_epoch + math.ceil(updates / steps_per_epoch), steps_per_epoch
     epochs = epochs if epochs is not None else initial_epoch + _DEFAULT_EPOCHS_OF_BUDGET
@@ -190,14 +190,14 @@ def length(
     return epochs, math.ceil(updates / (epochs - initial_epoch))
 
 
-def _updates(run: Run, listed: list[keras.callbacks.Callback]) -> int:
+def _updates(run: Run, env_steps: int, listed: list[keras.callbacks.Callback]) -> int:
     """Gradient steps that a budget of environment steps allows."""
     collect = next(callback for callback in listed if isinstance(callback, Collect))
     warmup = collect.warmup_steps if run.replay.size < collect.warmup_steps else 0
-    updates = math.ceil((run.env_steps - warmup) / collect.env_steps_per_update)
+    updates = math.ceil((env_steps - warmup) / collect.env_steps_per_update)
     if updates < 1:
         raise ArgumentError(
-            f"env_steps={run.env_steps} leaves nothing to train on after a warm-up of {warmup} "
+            f"env_steps={env_steps} leaves nothing to train on after a warm-up of {warmup} "
             "steps. Raise it, or pass Collect(warmup_steps=...) with fewer."
         )
     return updates

@@ -67,7 +67,7 @@ class SAC(Agent):
         self.actor: Any = actor
         self.critic: Any = critic
         self.initial_temperature = temperature
-        self.target_entropy = target_entropy
+        self.target_entropy: Any = target_entropy
         self.learn_temperature = learn_temperature
         with self.distribute_strategy.scope():
             self.log_temperature = self.add_weight(

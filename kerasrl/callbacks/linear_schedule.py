@@ -65,7 +65,7 @@ class LinearSchedule(keras.callbacks.Callback):
 
     def value(self, position: int) -> float:
         """The value after `position` environment or gradient steps."""
-        fraction = min(position / (self.env_steps or self.steps), 1.0)
+        fraction = min(position / (self.env_steps or self.steps or 1), 1.0)
         return self.start + fraction * (self.end - self.start)
 
     def _set(self) -> None:

@@ -24,7 +24,7 @@ class ObservationReader:
     def __init__(self, space: gym.Space):
         self._space = space
         self._leaves = [
-            (path, leaf.shape, np.dtype(leaf.dtype))
+            (path, tuple(leaf.shape or ()), np.dtype(leaf.dtype))
             for path, leaf in space_leaves(space, "observation")
         ]
         self._floats = [i for i, leaf in enumerate(self._leaves) if leaf[2].kind == "f"]

@@ -60,13 +60,11 @@ def _inputs(space: gym.Space, name: str) -> Any:
     return keras.Input(space.shape, dtype=tf.as_dtype(space.dtype), name=name)
 
 
-def _vectors(space: gym.Space, inputs: Any) -> list[Any]:
+def _vectors(space: Any, inputs: Any) -> list[Any]:
     if isinstance(space, gym.spaces.Dict):
         return [v for key in sorted(space.keys()) for v in _vectors(space[key], inputs[key])]
     if isinstance(space, gym.spaces.Tuple):
-        return [
-            v for child, entry in zip(space, inputs, strict=True) for v in _vectors(child, entry)
-        ]
+        return [v for i, child in enumerate(space) for v in _vectors(child, inputs[i])]
     if isinstance(space, gym.spaces.Discrete):
         return [OneHot([space.n], [space.start])(keras.layers.Reshape((1,))(inputs))]
     if isinstance(space, gym.spaces.MultiDiscrete):

@@ -46,7 +46,7 @@ class Uniform:
             )
         self.capacity = capacity
         self._port = port
-        self._server: LoopbackServer | None = None
+        self._server: Any = None
         self._spec: Any = None
 
     def open(self, spec: dict[str, Any], seed: int | None = None) -> None:
