@@ -3,33 +3,50 @@
 import contextlib
 import os
 import re
-import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 # Reverb prints its start and stop, and TensorFlow Lite its conversion, whatever the log level.
 _CHATTER = re.compile(
-    r"\[reverb/cc/|\d{4}-\d\d-\d\d [\d:.]+: [IW] |INFO: |Summary on the non-converted ops|-{33}$"
-    r"| \* |- [\w.]+: +\d+ occurrences|  \(\w+: \d+\)$|$"
+    rb"\[reverb/cc/(client|platform/(tfrecord_checkpointer|default/server))\.cc:\d+\] "
+    rb"|\d{4}-\d\d-\d\d [\d:.]+: [IW] tensorflow/(cc|compiler/mlir|core/grappler|lite)/"
+    rb"|INFO: (Created|Initialized|Applying) "
+    rb"|Summary on the non-converted ops:|-{33}$"
+    rb"| \* ($|Accepted dialects: |Non-Converted Ops: |\d+ \w+ ops)"
+    rb"|- [\w.]+: +\d+ occurrences|  \(\w+: \d+(, \w+: \d+)*\)$"
 )
 _lock = threading.RLock()
 
 
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
-    """Drops known chatter that native code writes to stderr; the rest follows at the end."""
+    """Drops known chatter that native code writes to stderr; the rest follows at the end.
+
+    The descriptor belongs to the whole process: what other threads write is held back, too, and a
+    process started meanwhile inherits it. Keep what is done under it short.
+    """
     with _lock, tempfile.TemporaryFile() as captured:
-        sys.stderr.flush()
-        saved = os.dup(2)
+        stderr = os.dup(2)
         os.dup2(captured.fileno(), 2)
         try:
             yield
         finally:
-            sys.stderr.flush()
-            os.dup2(saved, 2)
-            os.close(saved)
+            os.dup2(stderr, 2)
+            os.close(stderr)
             captured.seek(0)
-            for line in captured.read().decode(errors="replace").splitlines():
-                if not _CHATTER.match(line):
-                    print(line, file=sys.stderr)
+            _write(b"".join(_without_chatter(captured)))
+
+
+def _without_chatter(lines: Iterable[bytes]) -> Iterator[bytes]:
+    after_chatter = False
+    for line in lines:
+        # The summary of a conversion has blank lines in it.
+        after_chatter = bool(_CHATTER.match(line)) or (after_chatter and not line.strip())
+        if not after_chatter:
+            yield line
+
+
+def _write(text: bytes) -> None:
+    while text:
+        text = text[os.write(2, text) :]

@@ -1,5 +1,17 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
+
+import kerasrl
+
+ROOT = str(Path(__file__).parent.parent)
 
 _MODES = {
     "eager": lambda function: function,
@@ -12,3 +24,149 @@ _MODES = {
 def mode(request):
     """Wraps a callable so that it runs eagerly, in a graph, or compiled by XLA."""
     return _MODES[request.param]
+
+
+class TinyEnv(gym.Env):
+    """Samples of any observation space, a reward of 1 a step, episodes of a fixed length.
+
+    It refuses actions that are not of its space, and raises at step `fail_at` of its life.
+    """
+
+    def __init__(
+        self,
+        observation_space=None,
+        action_space=None,
+        length=5,
+        fail_at=None,
+        truncates=False,
+    ):
+        self.observation_space = observation_space or gym.spaces.Box(-1, 1, (4,), np.float32)
+        self.action_space = action_space or gym.spaces.Discrete(2)
+        self.length = length
+        self.fail_at = fail_at
+        self.truncates = truncates
+        self.actions = []
+        self.seeds = []
+        self.closed = False
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.seeds.append(seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.time = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), f"{action!r} is not in {self.action_space}"
+        self.actions.append(np.array(action))
+        if len(self.actions) == self.fail_at:
+            raise OSError("the simulator crashed")
+        self.time += 1
+        ended = self.time == self.length
+        terminated, truncated = ended and not self.truncates, ended and self.truncates
+        return self.observation_space.sample(), 1.0, terminated, truncated, {}
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def tiny_env():
+    """The class of `TinyEnv`, to make environments of any spaces with."""
+    return TinyEnv
+
+
+@pytest.fixture
+def batches():
+    """Makes a `tf.data.Dataset` of random batches for two spaces, the same for the same seed."""
+
+    def leaf(space, count, rng):
+        if isinstance(space, gym.spaces.Dict):
+            return {key: leaf(child, count, rng) for key, child in space.items()}
+        if isinstance(space, gym.spaces.Tuple):
+            return tuple(leaf(child, count, rng) for child in space)
+        if isinstance(space, gym.spaces.Discrete):
+            return rng.integers(space.start, space.start + space.n, count)
+        low = np.where(np.isfinite(space.low), space.low, -1)
+        high = np.where(np.isfinite(space.high), space.high, 1)
+        return rng.uniform(low, high, (count, *space.shape)).astype(space.dtype)
+
+    def make(agent, count=1, batch_size=8, seed=0):
+        rng = np.random.default_rng(seed)
+        rows = count * batch_size
+        transitions = {
+            "observation": leaf(agent.observation_space, rows, rng),
+            "action": leaf(agent.action_space, rows, rng),
+            "reward": rng.normal(size=rows).astype(np.float32),
+            "discount": rng.choice(np.float32([0, 0.81, 1]), rows),
+            "next_observation": leaf(agent.observation_space, rows, rng),
+        }
+        dataset = tf.data.Dataset.from_tensor_slices(transitions)
+        return dataset.batch(batch_size, drop_remainder=True)
+
+    return make
+
+
+@pytest.fixture
+def make_agent(tiny_env):
+    """Makes a built and compiled agent with networks of 8 units, the same for the same seed."""
+
+    def network(inputs, outputs):
+        return keras.Sequential(
+            [keras.Input(inputs), keras.layers.Dense(8, "tanh"), keras.layers.Dense(outputs)]
+        )
+
+    def critic(size):
+        observation, action = keras.Input(4), keras.Input(size)
+        hidden = keras.layers.Concatenate()([observation, action])
+        hidden = keras.layers.Dense(8, "tanh")(hidden)
+        return keras.Model([observation, action], keras.layers.Dense(1)(hidden))
+
+    def make(kind, compiled=None, build=True, **arguments):
+        keras.utils.set_random_seed(0)
+        if kind == "dqn":
+            env = tiny_env()
+            agent = kerasrl.DQN(network(4, 2), **arguments)
+            optimizers = {"optimizer": keras.optimizers.SGD(0.1)}
+        else:
+            env = tiny_env(action_space=gym.spaces.Box(-1, 1, (2,), np.float32))
+            agent = kerasrl.SAC(network(4, 4), critic(2), **arguments)
+            names = ("actor_optimizer", "critic_optimizer", "temperature_optimizer")
+            optimizers = {name: keras.optimizers.SGD(0.1) for name in names}
+        agent.reseed(0)
+        if build:
+            agent.build(env)
+        agent.compile(**(optimizers | (compiled or {})))
+        return agent
+
+    return make
+
+
+@pytest.fixture
+def run_python():
+    """Runs a script in a process of its own, with kerasrl in its path, and returns what it says."""
+
+    def run(*scripts, timeout=110):
+        processes = [start(script) for script in scripts]
+        outputs = []
+        for process in processes:
+            try:
+                outputs.append(process.communicate(timeout=timeout)[0])
+            finally:
+                process.kill()
+            assert process.returncode == 0, outputs[-1][-3000:]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def start(script):
+        path = os.pathsep.join([ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
+        return subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        )
+
+    run.start = start
+    return run

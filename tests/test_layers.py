@@ -100,7 +100,7 @@ def test_imports(path):
         ("kerasrl/policies/export.py", "from kerasrl.agents import Agent"),
         ("kerasrl/callbacks/collect.py", "from kerasrl.agents import Agent"),
         ("kerasrl/callbacks/collect.py", "from kerasrl.losses import td"),
-        ("kerasrl/agents/sac.py", "from kerasrl.replay import Uniform"),
+        ("kerasrl/agents/sac.py", "from kerasrl.policies import Policy"),
         ("kerasrl/agents/sac.py", "def f():\n    from kerasrl.envs import make"),
         ("kerasrl/agents/deeper/agent.py", "from kerasrl.envs import make"),
         ("kerasrl/agents/agent.py", "from kerasrl.testing import Chain"),

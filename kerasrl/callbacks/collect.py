@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasrl.envs import Episode, Step
+from kerasrl.envs import Episode
 from kerasrl.errors import ArgumentError
 from kerasrl.policies import PolicySnapshot, random_actions
 from kerasrl.replay import TransitionWriter
@@ -72,9 +72,9 @@ class Collect(keras.callbacks.Callback):
         self._policy = PolicySnapshot(self.model.policy, spec.observation, num_envs)
         self._observation = self._environments.reset(run.seed)
         self._budget = math.inf if run.env_steps is None else run.env_steps
-        self._taken = 0
+        self._taken_before, self._taken = int(self.model.env_steps), 0
         self._due = 0.0
-        self._episodes: list[Episode] = []
+        self._episodes = _Mean()
         self._logs: dict[str, float] = {}
         self._epoch_begin = (time.perf_counter(), 0)
         self._warm_up()
@@ -82,7 +82,7 @@ class Collect(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's account; the warm-up counts for the first."""
         if self._logs:
-            self._episodes = []
+            self._episodes = _Mean()
             self._epoch_begin = (time.perf_counter(), self._taken)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -127,23 +127,35 @@ class Collect(keras.callbacks.Callback):
     def _exhausted(self) -> bool:
         return self._budget - self._taken < self._environments.num_envs
 
-    def _step(self, action: np.ndarray) -> Step:
+    def _step(self, action: np.ndarray) -> None:
         step = self._environments.step(action)
         self._writer.append(self._observation, action, step)
         self._observation = step.observation
-        self._taken += int(step.valid.sum())
-        self._episodes.extend(step.episodes)
-        return step
+        self._taken += np.count_nonzero(step.valid)
+        for episode in step.episodes:
+            self._episodes.add(episode)
 
     def _log(self, logs: dict[str, Any] | None) -> None:
-        if self._episodes:
-            returns = [episode.episode_return for episode in self._episodes]
-            lengths = [episode.length for episode in self._episodes]
-            self._logs["episode_return"] = float(np.mean(returns))
-            self._logs["episode_length"] = float(np.mean(lengths))
+        if self._episodes.count:
+            self._logs["episode_return"] = self._episodes.episode_return
+            self._logs["episode_length"] = self._episodes.length
         began, taken = self._epoch_begin
         seconds = time.perf_counter() - began
-        self._logs["env_steps"] = float(self.model.env_steps)
+        self._logs["env_steps"] = float(self._taken_before + self._taken)
         self._logs["env_steps_per_second"] = (self._taken - taken) / max(seconds, 1e-9)
         if logs is not None:
             logs.update(self._logs)
+
+
+class _Mean:
+    """Means over episodes, without keeping them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.episode_return = 0.0
+        self.length = 0.0
+
+    def add(self, episode: Episode) -> None:
+        self.count += 1
+        self.episode_return += (episode.episode_return - self.episode_return) / self.count
+        self.length += (episode.length - self.length) / self.count

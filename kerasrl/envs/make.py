@@ -1,5 +1,6 @@
 """Anything that a user may call an environment, turned into `Environments`."""
 
+import contextlib
 from typing import Any
 
 import gymnasium as gym
@@ -24,8 +25,8 @@ def make(env: Any, num_envs: int = 1) -> Environments:
         ArgumentTypeError: when `env` is none of these.
         ArgumentError: when `num_envs` does not go with `env`.
     """
-    if num_envs < 1:
-        raise ArgumentError(f"num_envs must be at least 1; received {num_envs}.")
+    if not isinstance(num_envs, int) or num_envs < 1:
+        raise ArgumentError(f"num_envs must be a positive int; received {num_envs!r}.")
     if isinstance(env, str):
         return _make_list(lambda: gym.make(env, disable_env_checker=True), num_envs)
     if isinstance(env, gym.Env):
@@ -43,25 +44,30 @@ def make(env: Any, num_envs: int = 1) -> Environments:
 
 
 def _make_list(make_one: Any, num_envs: int) -> Environments:
-    envs: list[Any] = []
-    try:
-        for _ in range(num_envs):
-            envs.append(make_one())
-            _check_made(envs[-1], num_envs)
+    with contextlib.ExitStack() as made:
+        envs = [_make_one(make_one, made)]
+        environments: Environments
         if isinstance(envs[0], gym.vector.VectorEnv):
-            return VectorEnvAdapter(envs[0], owned=True)
-        return EnvList(envs, owned=True)
-    except BaseException:
-        for env in envs:
-            if hasattr(env, "close"):
-                env.close()
-        raise
+            _check_alone(envs[0], num_envs, envs[0].num_envs)
+            environments = VectorEnvAdapter(envs[0], owned=True)
+        else:
+            envs += [_make_one(make_one, made) for _ in range(num_envs - 1)]
+            for env in envs:
+                _check_made(env)
+            environments = EnvList(envs, owned=True)
+        made.pop_all()
+        return environments
 
 
-def _check_made(env: Any, num_envs: int) -> None:
-    if isinstance(env, gym.vector.VectorEnv):
-        _check_alone(env, num_envs, env.num_envs)
-    elif not isinstance(env, gym.Env):
+def _make_one(make_one: Any, made: contextlib.ExitStack) -> Any:
+    env = make_one()
+    if hasattr(env, "close"):
+        made.callback(env.close)
+    return env
+
+
+def _check_made(env: Any) -> None:
+    if not isinstance(env, gym.Env):
         raise ArgumentTypeError(
             "a callable given as environment must return a gymnasium.Env or a "
             f"gymnasium.vector.VectorEnv; it returned {env!r} of type {type(env).__name__}."

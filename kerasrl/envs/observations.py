@@ -75,13 +75,15 @@ class ObservationReader:
     def _values(self, space: gym.Space, observation: Any, path: str) -> Iterator[Any]:
         if isinstance(space, gym.spaces.Dict):
             if not isinstance(observation, dict) or set(observation) != set(space.keys()):
-                received = sorted(observation) if isinstance(observation, dict) else observation
-                raise EnvError(f"{path} must be a dict with keys {sorted(space)}; got {received}")
+                received = list(observation) if isinstance(observation, dict) else observation
+                raise EnvError(
+                    f"{path} must be a dict with keys {sorted(space)}; received {received!r}"
+                )
             for key in sorted(space.keys()):
                 yield from self._values(space[key], observation[key], f"{path}[{key!r}]")
         elif isinstance(space, gym.spaces.Tuple):
             if not isinstance(observation, tuple | list) or len(observation) != len(space):
-                raise EnvError(f"{path} must be a tuple of {len(space)}; got {observation!r}")
+                raise EnvError(f"{path} must be a tuple of {len(space)}; received {observation!r}")
             for i, child in enumerate(space):
                 yield from self._values(child, observation[i], f"{path}[{i}]")
         else:
@@ -91,7 +93,10 @@ class ObservationReader:
         if value.dtype == dtype:
             return value
         if not np.can_cast(value.dtype, dtype, casting="same_kind"):
-            raise EnvError(f"{path} must be {dtype}; received {value.dtype}")
+            raise EnvError(
+                f"{path} must be {dtype}; received {value.dtype}, which loses more than precision "
+                "when it is cast. Return the space's dtype, or declare a space of another"
+            )
         if dtype.kind == "f" and path not in self._warned:
             self._warned.add(path)
             warnings.warn(

@@ -1,6 +1,7 @@
 """What an environment offers, in the words of TensorFlow: spaces turned into nested specs."""
 
 import dataclasses
+import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -32,6 +33,7 @@ class EnvSpec:
         for path, space in space_leaves(self.observation_space, "observation_space"):
             _check_leaf(path, space)
         _check_leaf("action_space", self.action_space)
+        _warn_of_constants(self.action_space)
 
     @property
     def observation(self) -> Any:
@@ -69,11 +71,22 @@ def _check_leaf(path: str, space: gym.Space) -> None:
         raise SpaceError(
             f"{path} is {space}, a kind of space that kerasrl does not serve. Supported are Box, "
             "Discrete, MultiBinary and MultiDiscrete, and for observations any nesting of them in "
-            "Dict and Tuple. Wrap the environment, e.g. in gymnasium.wrappers.TransformObservation."
+            "Dict and Tuple. Wrap the environment, e.g. in gymnasium.wrappers.TransformObservation "
+            "or TransformAction."
         )
     if isinstance(space, gym.spaces.Box) and np.any(space.low > space.high):
         index = tuple(int(i) for i in np.argwhere(space.low > space.high)[0])
         raise SpaceError(
             f"{path} has low > high at index {index}: {space.low[index]} > {space.high[index]}. "
             "Swap the bounds in the environment."
+        )
+
+
+def _warn_of_constants(space: gym.Space) -> None:
+    if isinstance(space, gym.spaces.Box) and np.any(space.low == space.high):
+        index = tuple(int(i) for i in np.argwhere(space.low == space.high)[0])
+        warnings.warn(
+            f"action_space has low == high at index {index}: that action is always "
+            f"{space.low[index]}, and there is nothing to learn about it.",
+            stacklevel=4,
         )

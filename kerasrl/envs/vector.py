@@ -1,8 +1,8 @@
 """One face for every kind of environment: a vector of them, with episode ends made explicit."""
 
 import abc
-import dataclasses
-from typing import Any
+import contextlib
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -12,9 +12,12 @@ from kerasrl.envs.observations import ObservationReader
 from kerasrl.envs.spec import EnvSpec
 from kerasrl.errors import EnvError
 
+_LARGEST_REWARD = np.finfo(np.float32).max
+_RESET = "reset() must return (observation, info)"
+_STEP = "step() must return (observation, reward, terminated, truncated, info)"
 
-@dataclasses.dataclass(frozen=True)
-class Episode:
+
+class Episode(NamedTuple):
     """A finished episode: the environment's index, the undiscounted return, the steps taken."""
 
     env: int
@@ -22,8 +25,7 @@ class Episode:
     length: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What followed one action in each of N environments.
 
     Args:
@@ -33,8 +35,10 @@ class Step:
         next_observation: list of `[N, ...]` leaf arrays, the real observation after the action:
             the final one where an episode ended.
         observation: list of `[N, ...]` leaf arrays to act on next: the first one of the new
-            episode where an episode ended.
+            episode where an episode ended, or, where the environment takes a step of its own to
+            reset, the final one again.
         valid: bool `[N]`; False where the environment ignored the action because it was resetting.
+            Nothing else of such a step means anything, but `observation`.
         episodes: list of `Episode`s that ended in this step.
     """
 
@@ -90,12 +94,13 @@ class Environments(abc.ABC):
         valid = ~self._resetting
         self._lengths += valid
         reward, terminated, truncated, next_observation, observation = self._step(action)
-        self._check_reward(reward)
+        self._check_reward(reward, action)
         self._check_finite(next_observation)
-        if observation is not next_observation:
-            self._check_finite(observation)
         self._returns += reward * valid
         ended = valid & (terminated | truncated)
+        episodes = self._finish(ended) if ended.any() else []
+        if observation is not next_observation:
+            self._check_finite(observation)
         return Step(
             reward=reward.astype(np.float32),
             terminated=terminated,
@@ -103,7 +108,7 @@ class Environments(abc.ABC):
             next_observation=next_observation,
             observation=observation,
             valid=valid,
-            episodes=self._finish(ended) if ended.any() else [],
+            episodes=episodes,
         )
 
     def close(self) -> None:
@@ -129,10 +134,15 @@ class Environments(abc.ABC):
         self._lengths[ended] = 0
         return episodes
 
-    def _check_reward(self, reward: np.ndarray) -> None:
-        if not np.isfinite(reward).all():
-            env = int(np.nonzero(~np.isfinite(reward))[0][0])
-            raise self._error(env, f"the reward must be finite; received {reward[env]}")
+    def _check_reward(self, reward: np.ndarray, action: np.ndarray) -> None:
+        finite = np.abs(reward) <= _LARGEST_REWARD
+        if not finite.all():
+            env = int(np.nonzero(~finite)[0][0])
+            raise self._error(
+                env,
+                f"the reward must be a finite float32; received {reward[env]} for the action "
+                f"{action[env]}",
+            )
 
     def _check_finite(self, observation: list[np.ndarray]) -> None:
         found = self._reader.non_finite(observation)
@@ -140,8 +150,9 @@ class Environments(abc.ABC):
             path, env = found
             raise self._error(env, f"{path} must be finite; it holds a NaN or an infinity")
 
-    def _error(self, env: int, rule: str) -> EnvError:
-        return EnvError(f"environment {env}, step {self._lengths[env]} of its episode: {rule}.")
+    def _error(self, env: int, rule: str, step: int | None = None) -> EnvError:
+        step = self._lengths[env] if step is None else step
+        return EnvError(f"environment {env}, step {step} of its episode: {rule}.")
 
 
 class EnvList(Environments):
@@ -155,6 +166,22 @@ class EnvList(Environments):
     def __init__(self, envs: list[gym.Env], owned: bool):
         super().__init__(EnvSpec(envs[0].observation_space, envs[0].action_space), len(envs), owned)
         self._envs = envs
+        for i, env in enumerate(envs[1:], 1):
+            self._check_like_first(i, env)
+
+    def _check_like_first(self, i: int, env: gym.Env) -> None:
+        spaces = env.observation_space, env.action_space
+        if spaces != (self.spec.observation_space, self.spec.action_space):
+            raise EnvError(
+                "environments that are stepped together must have the same spaces; environment 0 "
+                f"has {self.spec.observation_space} and {self.spec.action_space}, environment {i} "
+                f"has {spaces[0]} and {spaces[1]}."
+            )
+        if any(env is other for other in self._envs[:i]):
+            raise EnvError(
+                f"environment {i} is the same object as one before it. A callable given as "
+                "environment must make a new one at every call."
+            )
 
     def _reset(self, seed: int | None) -> list[np.ndarray]:
         arrays = self._reader.empty(self.num_envs)
@@ -164,19 +191,17 @@ class EnvList(Environments):
 
     def _reset_one(self, i: int, arrays: list[np.ndarray], seed: int | None = None) -> None:
         result = self._envs[i].reset(seed=seed)
-        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
-            raise self._error(
-                i,
-                "reset() must return (observation, info), as gymnasium has it since 0.26; "
-                f"received {type(result).__name__}. Port the environment from the old gym API",
-            )
-        self._write(i, result[0], arrays)
+        if not _is_reset(result):
+            raise self._error(i, _old_api(_RESET, result), step=0)
+        self._write(i, result[0], arrays, step=0)
 
-    def _write(self, i: int, observation: Any, arrays: list[np.ndarray]) -> None:
+    def _write(
+        self, i: int, observation: Any, arrays: list[np.ndarray], step: int | None = None
+    ) -> None:
         try:
             self._reader.write(observation, arrays, i)
         except EnvError as error:
-            raise self._error(i, str(error)) from None
+            raise self._error(i, str(error), step) from None
 
     def _step(self, action: np.ndarray) -> tuple:
         reward = np.empty(self.num_envs)
@@ -185,13 +210,8 @@ class EnvList(Environments):
         next_observation = self._reader.empty(self.num_envs)
         for i, env in enumerate(self._envs):
             result = env.step(action[i])
-            if len(result) != 5:
-                raise self._error(
-                    i,
-                    "step() must return (observation, reward, terminated, truncated, info), as "
-                    f"gymnasium has it since 0.26; received {len(result)} values. Port the "
-                    "environment from the old gym API",
-                )
+            if not _is_step(result):
+                raise self._error(i, _old_api(_STEP, result))
             self._write(i, result[0], next_observation)
             reward[i] = self._scalar_reward(i, result[1])
             terminated[i], truncated[i] = result[2], result[3]
@@ -201,7 +221,9 @@ class EnvList(Environments):
     def _scalar_reward(self, i: int, reward: Any) -> float:
         if np.size(reward) != 1:
             raise self._error(
-                i, f"the reward must be one number; received shape {np.shape(reward)}"
+                i,
+                f"the reward must be one number; received shape {np.shape(reward)}. Add up the "
+                "rewards of several objectives in the environment",
             )
         return reward if np.ndim(reward) == 0 else np.asarray(reward).item()
 
@@ -214,8 +236,9 @@ class EnvList(Environments):
         return observation
 
     def _close(self) -> None:
-        for env in self._envs:
-            env.close()
+        with contextlib.ExitStack() as stack:
+            for env in self._envs:
+                stack.callback(env.close)
 
 
 class VectorEnvAdapter(Environments):
@@ -241,41 +264,67 @@ class VectorEnvAdapter(Environments):
             )
 
     def _reset(self, seed: int | None) -> list[np.ndarray]:
-        observation, _ = self._env.reset(seed=seed)
-        return self._read(observation)
+        return self._read_reset(self._env.reset(seed=seed))
+
+    def _read_reset(self, result: Any) -> list[np.ndarray]:
+        if not _is_reset(result):
+            raise self._batch_error(_old_api(_RESET, result))
+        return self._read(result[0])
 
     def _read(self, observation: Any) -> list[np.ndarray]:
-        return self._reader.read_batch(observation, self.num_envs)
+        try:
+            return self._reader.read_batch(observation, self.num_envs)
+        except EnvError as error:
+            raise self._batch_error(str(error)) from None
+
+    def _column(self, name: str, values: Any, dtype: type) -> np.ndarray:
+        if np.shape(values) != (self.num_envs,):
+            raise self._batch_error(
+                f"{name} must have shape {(self.num_envs,)}; received {np.shape(values)}"
+            )
+        return np.array(values, dtype)
 
     def _step(self, action: np.ndarray) -> tuple:
-        batch, reward, terminated, truncated, infos = self._env.step(action)
-        next_observation = self._read(batch)
-        ended = np.asarray(terminated | truncated)
+        result = self._env.step(action)
+        if not _is_step(result):
+            raise self._batch_error(_old_api(_STEP, result))
+        next_observation = self._read(result[0])
+        reward = self._column("the reward", result[1], float)
+        terminated = self._column("terminated", result[2], bool)
+        truncated = self._column("truncated", result[3], bool)
+        ended = terminated | truncated
         observation = next_observation
         if self._mode == AutoresetMode.NEXT_STEP:
             self._resetting = ended
         elif ended.any() and self._mode == AutoresetMode.SAME_STEP:
-            next_observation = self._with_final(next_observation, infos, ended)
+            next_observation = self._with_final(next_observation, result[4], ended)
         elif ended.any():
-            batch, _ = self._env.reset(options={"reset_mask": ended.copy()})
+            first = self._read_reset(self._env.reset(options={"reset_mask": ended.copy()}))
             observation = [
                 np.where(_rows(ended, new), new, old)
-                for new, old in zip(self._read(batch), next_observation, strict=True)
+                for new, old in zip(first, next_observation, strict=True)
             ]
-        return np.asarray(reward, float), terminated, truncated, next_observation, observation
+        return reward, terminated, truncated, next_observation, observation
 
     def _with_final(
         self, observation: list[np.ndarray], infos: dict, ended: np.ndarray
     ) -> list[np.ndarray]:
         if "final_obs" not in infos:
-            raise EnvError(
+            raise self._error(
+                int(np.argmax(ended)),
                 "a VectorEnv with autoreset mode SAME_STEP must give the last observation of an "
-                "episode in infos['final_obs']; it is missing. Use AutoresetMode.NEXT_STEP."
+                "episode in infos['final_obs']; it is missing. Use AutoresetMode.NEXT_STEP",
             )
         final = [leaf.copy() for leaf in observation]
         for i in np.nonzero(ended)[0]:
-            self._reader.write(infos["final_obs"][i], final, int(i))
+            try:
+                self._reader.write(infos["final_obs"][i], final, int(i))
+            except EnvError as error:
+                raise self._error(int(i), f"in infos['final_obs'], {error}") from None
         return final
+
+    def _batch_error(self, rule: str) -> EnvError:
+        return EnvError(f"{self._env}, steps {self._lengths} of its episodes: {rule}.")
 
     def _close(self) -> None:
         self._env.close()
@@ -283,3 +332,19 @@ class VectorEnvAdapter(Environments):
 
 def _rows(mask: np.ndarray, array: np.ndarray) -> np.ndarray:
     return mask.reshape(-1, *[1] * (array.ndim - 1))
+
+
+def _is_reset(result: Any) -> bool:
+    return isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
+
+
+def _is_step(result: Any) -> bool:
+    return isinstance(result, tuple) and len(result) == 5
+
+
+def _old_api(rule: str, result: Any) -> str:
+    received = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
+    return (
+        f"{rule}, as gymnasium has it since 0.26; received {received}. Port the environment from "
+        "the old gym API"
+    )

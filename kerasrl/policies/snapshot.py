@@ -20,6 +20,9 @@ _TOLERANCE = 1e-3
 class PolicySnapshot:
     """Computes a policy's output with the weights it had at the last `update`.
 
+    A policy that TensorFlow Lite cannot express acts through a `tf.function`, with a warning, and
+    then always with its present weights.
+
     Args:
         policy: callable from a nest of batched observations to one tensor `[N, ...]`, such as
             `agent.policy` or the agent itself; it must not draw random numbers.
@@ -80,35 +83,41 @@ class _Lite:
         reads = [op for op in graph.graph.get_operations() if op.type == "ReadVariableOp"]
         handles = {inner.op.name: outer for outer, inner in graph.graph.captures}
         self._weights = [(handles[op.inputs[0].op.name], op.outputs[0].dtype) for op in reads]
-        self._num_observations = len(inputs)
         with muted():
             self._interpreter = tf.lite.Interpreter(
                 model_content=_convert(graph, reads, inputs), num_threads=1
             )
             self._interpreter.allocate_tensors()
-        self._inputs = [detail["index"] for detail in self._interpreter.get_input_details()]
+        indices = [detail["index"] for detail in self._interpreter.get_input_details()]
+        self._leaf_indices = indices[: len(inputs)]
+        self._weight_indices = indices[len(inputs) :]
         (output,) = self._interpreter.get_output_details()
         self._output = output["index"]
         self.update()
         self._check(graph, inputs)
 
     def update(self) -> None:
-        indices = self._inputs[self._num_observations :]
-        for index, (handle, dtype) in zip(indices, self._weights, strict=True):
+        for index, (handle, dtype) in zip(self._weight_indices, self._weights, strict=True):
             value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
             self._interpreter.set_tensor(index, value.numpy())
 
     def __call__(self, observation: list[np.ndarray]) -> np.ndarray:
-        for index, leaf in zip(self._inputs, observation, strict=False):
+        for index, leaf in zip(self._leaf_indices, observation, strict=True):
             self._interpreter.set_tensor(index, leaf)
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output)
 
     def _check(self, graph: Any, inputs: list[tf.TensorSpec]) -> None:
-        observation = [np.ones(spec.shape, spec.dtype.as_numpy_dtype) for spec in inputs]
+        rng = np.random.default_rng(0)  # Leaves of other values, so that a mix-up would show.
+        observation = [
+            rng.standard_normal(spec.shape).astype(spec.dtype.as_numpy_dtype)
+            if spec.dtype.is_floating
+            else np.ones(spec.shape, spec.dtype.as_numpy_dtype)
+            for spec in inputs
+        ]
         expected = _Function(graph)(observation)
         received = self(observation)
-        if not np.allclose(received, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
+        if not np.allclose(received, expected, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
             raise ValueError("the converted policy computes other numbers")
 
 

@@ -6,6 +6,7 @@ draws are ours and the storage is Reverb's. This costs a round trip for every di
 """
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import reverb
@@ -34,14 +35,21 @@ class SeededSampler:
         self._lock = threading.Lock()
         self._samples = client.sample(table, num_samples=2**62, emit_timesteps=False)
 
-    def next_priority(self) -> float:
-        """The priority that the next block must be inserted with."""
-        self._priority += 1.0
-        return self._priority
-
-    def inserted(self) -> None:
-        """Learns the key of the block that was inserted, and flushed, last."""
+    def reseed(self, rng: np.random.Generator) -> None:
+        """Draws from another generator from now on."""
         with self._lock:
+            self._rng = rng
+
+    def insert(self, write: Callable[[float], None]) -> None:
+        """Inserts a block, and learns its key.
+
+        Args:
+            write: callable that inserts the block with the priority that it is given, and returns
+                when the table has it.
+        """
+        with self._lock:
+            self._priority += 1.0
+            write(self._priority)
             key, _ = self._highest()
             if len(self._keys) < self._max_blocks:
                 self._keys.append(key)
@@ -68,7 +76,8 @@ class SeededSampler:
         return rows.transpose(1, 0, 2)
 
     def _fetch(self, key: int) -> np.ndarray:
-        self._client.mutate_priorities(self._table, {key: self.next_priority()})
+        self._priority += 1.0
+        self._client.mutate_priorities(self._table, {key: self._priority})
         return self._highest()[1]
 
     def _highest(self) -> tuple[int, np.ndarray]:

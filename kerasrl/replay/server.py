@@ -49,14 +49,18 @@ class LoopbackServer:
 
 
 def _probe(port: int | None) -> int:
-    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    dual = socket.has_dualstack_ipv6()
+    with socket.socket(socket.AF_INET6 if dual else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # Connections of a server that is gone linger for a minute; those do not take the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if dual:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         try:
-            probe.bind(("::", port or 0))
+            probe.bind(("::" if dual else "0.0.0.0", port or 0))
         except OSError as error:
             raise PortInUse(
-                f"port {port} is in use: {error.strerror}. Choose another, or leave port=None to "
-                "have a free one picked."
+                f"port {port} cannot be had: {error.strerror}. Choose another, or leave port=None "
+                "to have a free one picked."
             ) from error
         return probe.getsockname()[1]
 

@@ -54,11 +54,13 @@ class Uniform:
 
         Args:
             spec: dict of nests of `tf.TensorSpec`: one transition, without a batch dimension.
-            seed: int, makes sampling repeatable, at the price of speed; None samples freely.
+            seed: int, makes sampling repeatable, at the price of speed; None samples freely. A
+                replay that is open already begins a new sequence of draws.
 
         Raises:
             PortInUse: when the port is taken.
-            ReplayError: when it is open with another spec.
+            ReplayError: when it is open with another spec, or is given a seed after it was opened
+                without one.
         """
         if self._server is not None:
             if spec != self._spec:
@@ -67,6 +69,7 @@ class Uniform:
                     f"{self._spec} and is now asked for {spec}. Use a replay of its own for each "
                     "environment and n_step."
                 )
+            self._reseed(seed)
             return
         self._spec = spec
         self.packer = Packer(spec)
@@ -75,13 +78,13 @@ class Uniform:
             (self._rows_per_block, self.packer.dtype.itemsize), tf.uint8, name="block"
         )
         self._max_blocks = max(1, self.capacity // self._rows_per_block)
+        self._pending = self.packer.rows(self._rows_per_block)
+        self._num_pending = 0
+        self._num_blocks = 0
         self._server = LoopbackServer([self._table(repeatable=seed is not None)], self._port)
         self._client = reverb.Client(self._server.address)
         self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
         self._sampler = self._seeded_sampler(seed)
-        self._pending = self.packer.rows(self._rows_per_block)
-        self._num_pending = 0
-        self._num_blocks = 0
 
     def insert(self, rows: np.ndarray) -> None:
         """Adds transitions; they can be sampled as soon as their block is full.
@@ -139,10 +142,12 @@ class Uniform:
         """Stops the server; what it holds is gone. Does nothing when it is closed."""
         if self._server is None:
             return
-        self._writer.close()
-        self._sampler = self._writer = self._client = None
-        self._server.stop()
-        self._server = None
+        try:
+            self._writer.close()
+        finally:
+            self._sampler = self._writer = self._client = None
+            server, self._server = self._server, None
+            server.stop()
 
     def __enter__(self) -> "Uniform":
         return self
@@ -167,17 +172,34 @@ class Uniform:
         rng = np.random.default_rng(seed)
         return SeededSampler(self._client, _TABLE, self._max_blocks, rng)
 
+    def _reseed(self, seed: int | None) -> None:
+        if seed is None:
+            return
+        if self._sampler is None:
+            raise ReplayError(
+                f"this replay was opened without a seed, so that seed={seed} cannot make its "
+                "samples repeatable any more. Give it a seed from the first fit on, or use a new "
+                "replay."
+            )
+        self._sampler.reseed(np.random.default_rng(seed))
+
     def _insert_block(self) -> None:
-        priority = 1.0 if self._sampler is None else self._sampler.next_priority()
+        if self._sampler is not None:
+            self._sampler.insert(self._write_and_flush)
+        else:
+            self._write_block(priority=1.0)
+            if self._num_blocks % _FLUSH_EVERY == 0:
+                self._writer.flush(block_until_num_items=_FLUSH_EVERY)
+
+    def _write_and_flush(self, priority: float) -> None:
+        self._write_block(priority)
+        self._writer.flush()
+
+    def _write_block(self, priority: float) -> None:
         self._writer.append(self.packer.to_bytes(self._pending))
         self._writer.create_item(_TABLE, priority, self._writer.history[-1])
         self._num_blocks += 1
         self._num_pending = 0
-        if self._sampler is not None:
-            self._writer.flush()
-            self._sampler.inserted()
-        elif self._num_blocks % _FLUSH_EVERY == 0:
-            self._writer.flush(block_until_num_items=_FLUSH_EVERY)
 
     def _require_open(self) -> None:
         if self._server is None:
