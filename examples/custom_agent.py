@@ -1,12 +1,9 @@
 """A new agent: expected SARSA with a softmax policy, for Discrete actions."""
 
-import argparse
-import json
-import time
-
 import keras
 import numpy as np
 import tensorflow as tf
+from common import Story
 
 import kerasrl
 from kerasrl.callbacks import Collect, TargetUpdate
@@ -53,22 +50,8 @@ class ExpectedSarsa(kerasrl.Agent):
         return self.track(loss=loss, q_value=tf.reduce_mean(q))
 
 
-def main() -> None:
-    """Trains it on CartPole."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--env-steps", type=int, default=30_000)
-    args = parser.parse_args()
-    started = time.perf_counter()
-    agent = ExpectedSarsa()
-    agent.compile(keras.optimizers.Adam(1e-3), steps_per_execution=16)
-    history = agent.fit(
-        "CartPole-v1", env_steps=args.env_steps, validation_data="CartPole-v1", seed=args.seed
-    ).history
-    seconds = round(time.perf_counter() - started, 1)
-    env_steps, score = int(history["env_steps"][-1]), history["val_episode_return"][-1]
-    print(json.dumps({"env_steps": env_steps, "seconds": seconds, "val_episode_return": score}))
-
-
-if __name__ == "__main__":
-    main()
+story = Story(__doc__, env_steps=30_000)
+agent = ExpectedSarsa()
+agent.compile(keras.optimizers.Adam(1e-3), steps_per_execution=16)
+agent.fit("CartPole-v1", env_steps=story.env_steps, validation_data="CartPole-v1", seed=story.seed)
+story.report(agent, "CartPole-v1")

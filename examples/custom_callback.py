@@ -1,59 +1,62 @@
-"""A new callback: shrink the exploration of DQN only while it keeps improving."""
-
-import argparse
-import json
-import time
+"""A new callback: stop as soon as the greedy policy is good enough, and say when that was."""
 
 import keras
+import numpy as np
+from common import Story
 
 import kerasrl
+from kerasrl.policies import random_actions
 
 
-class ShrinkEpsilon(kerasrl.callbacks.LinearSchedule):
-    """Halves epsilon whenever the return of an epoch beats all before.
+class StopAt(keras.callbacks.Callback):
+    """Stops training when the evaluation reaches a return.
 
-    It is a `LinearSchedule` of `epsilon`, so it takes the place of the agent's own.
+    Args:
+        episode_return: float, the return to reach.
     """
 
-    def __init__(self, start: float = 1.0, end: float = 0.05):
-        super().__init__("epsilon", start, end, env_steps=1)
-        self.best = float("-inf")
-        self.current = start
-
-    def value(self, position: int) -> float:
-        """The epsilon to explore with, wherever in the run we are."""
-        return self.current
+    def __init__(self, episode_return: float):
+        super().__init__()
+        self.episode_return = episode_return
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Compares the epoch with the best one and logs epsilon."""
-        if logs.get("episode_return", self.best) > self.best:
-            self.best = logs["episode_return"]
-            self.current = max(self.end, self.current / 2)
-        logs["epsilon"] = self.current
+        """Looks at what `Evaluation` logged."""
+        if logs["val_episode_return"] >= self.episode_return:
+            print(f"\nSolved after {logs['env_steps']:.0f} environment steps.")
+            self.model.stop_training = True
 
 
-def main() -> None:
-    """Trains DQN on CartPole with it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--env-steps", type=int, default=30_000)
-    args = parser.parse_args()
-    started = time.perf_counter()
-    agent = kerasrl.DQN()
-    agent.compile(steps_per_execution=16)
-    best = keras.callbacks.EarlyStopping("val_episode_return", mode="max", patience=10)
-    history = agent.fit(
-        "CartPole-v1",
-        env_steps=args.env_steps,
-        epochs=30,
-        validation_data="CartPole-v1",
-        callbacks=[ShrinkEpsilon(), best],
-        seed=args.seed,
-    ).history
-    seconds = round(time.perf_counter() - started, 1)
-    env_steps, score = int(history["env_steps"][-1]), history["val_episode_return"][-1]
-    print(json.dumps({"env_steps": env_steps, "seconds": seconds, "val_episode_return": score}))
+class NoisyCollect(kerasrl.callbacks.Collect):
+    """Collects with a random action in every `period`-th step, whatever epsilon is."""
+
+    def __init__(self, period: int, **kwargs):
+        super().__init__(**kwargs)
+        self.period = period
+        self.count = 0
+        self.rng = np.random.default_rng(0)
+
+    def act(self, observation):
+        """Chooses the actions to explore with, in place of the agent's own way."""
+        actions = super().act(observation)
+        self.count += 1
+        if self.count % self.period == 0:
+            actions = random_actions(self.model.action_space, len(actions), self.rng)
+        return actions
 
 
-if __name__ == "__main__":
-    main()
+story = Story(__doc__, env_steps=50_000)
+agent = kerasrl.DQN(double=True, n_step=3)
+agent.compile(steps_per_execution=16)
+agent.fit(
+    "CartPole-v1",
+    env_steps=story.env_steps,
+    epochs=25,
+    validation_data="CartPole-v1",
+    seed=story.seed,
+    callbacks=[
+        NoisyCollect(period=50, env_steps_per_update=2, warmup_steps=1_000),
+        kerasrl.callbacks.TargetUpdate(period=1, step_size=0.01),
+        StopAt(475.0),
+    ],
+)
+story.report(agent, "CartPole-v1")

@@ -62,8 +62,8 @@ class CountingEnv(gym.Env):
 class RandomEnv(gym.Env):
     """Draws everything: observations of any space, rewards, and how and when an episode ends.
 
-    Two of them with the same seed behave in the same way, whatever the actions. A third of the
-    episodes terminate, a third are truncated, a third are both at once.
+    Two of them with the same seed and actions do the same. A reward is the sum of the action and
+    some noise. A third of the episodes terminate, a third are truncated, a third are both at once.
 
     Args:
         observation_space: `gymnasium.Space`; None means `nested_space()`.
@@ -90,7 +90,7 @@ class RandomEnv(gym.Env):
 
     def step(self, action: Any) -> tuple:
         """Draws what follows."""
-        reward = float(self.np_random.normal())
+        reward = float(np.sum(action) + self.np_random.normal())
         how = self.np_random.integers(1, 4) * (self.np_random.random() * self.mean_length < 1.0)
         return self.observation_space.sample(), reward, bool(how & 1), bool(how & 2), {}
 

@@ -76,7 +76,9 @@ def time_sb3(task: str) -> float:
     if task == "sac":
         model = SAC("MlpPolicy", "Pendulum-v1", learning_starts=warmup)
     else:
-        model = DQN("MlpPolicy", "CartPole-v1", learning_starts=warmup, target_update_interval=10_000)
+        model = DQN(
+            "MlpPolicy", "CartPole-v1", learning_starts=warmup, target_update_interval=10_000
+        )
     model.learn(warmup + timed // 2)
     began = time.perf_counter()
     model.learn(timed // 2, reset_num_timesteps=False)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerasrl import envs, policies
 from kerasrl.agents import fitting
+from kerasrl.callbacks import Collect
 from kerasrl.errors import AgentStateError, ArgumentError, SpaceError
 from kerasrl.networks import Target
 from kerasrl.replay import Uniform
@@ -27,7 +28,7 @@ class Agent(keras.Model):
     - `explore(output, rng)`: NumPy actions to collect with, from what `policy` gave;
     - `train_step(batch)`: one gradient step on a dict of `observation`, `action`, `reward`,
       `discount` and `next_observation`, see `kerasrl.replay.transition_spec`;
-    - `default_callbacks()`: what it needs besides, unless the user brings instances of their own;
+    - `default_callbacks()`: what it is trained with unless the user brings instances of their own;
     - `log_names`: the names that `train_step` hands to `track`.
 
     Args:
@@ -75,7 +76,7 @@ class Agent(keras.Model):
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """The callbacks that `fit` adds unless the user passes instances of their classes."""
-        return []
+        return [Collect()]
 
     def default_replay(self) -> Uniform:
         """The replay that `fit` opens unless the user passes one."""
@@ -303,9 +304,41 @@ class Agent(keras.Model):
         """The running means that `train_step` returns."""
         return self._trackers
 
+    def optimized_variables(self) -> dict[str, list[tf.Variable]]:
+        """The variables that each of `compile`'s optimizers changes, by the argument's name."""
+        return {"optimizer": self.trainable_variables}
+
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The constructor's arguments, networks serialized."""
         return {"discount": self.discount, "n_step": self.n_step, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Agent":
+        """Makes an agent from what `get_config` gave."""
+        return cls(**_deserialize(config, custom_objects))
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """The spaces, as JSON has them."""
+        if not self.built:
+            return None
+        return envs.EnvSpec(self.observation_space, self.action_space).get_config()
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Builds the networks for what `get_build_config` gave."""
+        self.build(envs.EnvSpec.from_config(config))
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """The arguments of `compile`, optimizers serialized."""
+        if not fitting.is_compiled(self):
+            return None
+        serialize = keras.saving.serialize_keras_object
+        return {name: serialize(getattr(self, name)) for name in self.optimized_variables()}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles with what `get_compile_config` gave, and makes the optimizers' variables."""
+        self.compile(**_deserialize(config))
+        for name, variables in self.optimized_variables().items():
+            getattr(self, name).build(variables)
 
     def _counter(self, name: str) -> tf.Variable:
         return self.add_weight(name, (), tf.int64, keras.initializers.Zeros(), trainable=False)
@@ -318,3 +351,12 @@ class Agent(keras.Model):
                 f"{built.action_space}; received an environment with {spec.observation_space} and "
                 f"{spec.action_space}. Make another agent for it."
             )
+
+
+def _deserialize(config: dict[str, Any], custom_objects: Any = None) -> dict[str, Any]:
+    return {
+        key: keras.saving.deserialize_keras_object(value, custom_objects)
+        if isinstance(value, dict)
+        else value
+        for key, value in config.items()
+    }

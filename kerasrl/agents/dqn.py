@@ -145,7 +145,7 @@ class DQN(Agent):
         """The constructor's arguments."""
         return {
             **super().get_config(),
-            "q_network": self.q_network,
+            "q_network": keras.saving.serialize_keras_object(self.q_network),
             "double": self.double,
             "dueling": self.dueling,
         }

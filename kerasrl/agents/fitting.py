@@ -50,7 +50,7 @@ class Run:
 @contextlib.contextmanager
 def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
     """Marks the agent as being fitted, and closes what the run has opened, whatever happens."""
-    if getattr(agent, "optimizer", None) is None:
+    if not is_compiled(agent):
         raise AgentStateError(
             f"{type(agent).__name__} must be compiled before fit. Call compile() first."
         )
@@ -63,6 +63,11 @@ def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
             yield resources
     finally:
         agent.run = None
+
+
+def is_compiled(agent: keras.Model) -> bool:
+    """Whether `compile` was called."""
+    return getattr(agent, "optimizer", None) is not None
 
 
 def seed_everything(agent: keras.Model, seed: int | None) -> None:

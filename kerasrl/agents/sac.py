@@ -95,6 +95,7 @@ class SAC(Agent):
             run_eagerly=run_eagerly,
         )
         with self.distribute_strategy.scope():
+            self.actor_optimizer = self.optimizer
             self.critic_optimizer = keras.optimizers.get(
                 critic_optimizer or keras.optimizers.Adam(3e-4)
             )
@@ -126,6 +127,14 @@ class SAC(Agent):
         self._critic_name = self.critic.name
         self.critic = twin(self.critic, [inputs, action])
         self.target_critic = Target(self.critic, name="target_critic")
+
+    def optimized_variables(self) -> dict[str, list[tf.Variable]]:
+        """The variables that each of `compile`'s optimizers changes, by the argument's name."""
+        return {
+            "actor_optimizer": self.actor.trainable_variables,
+            "critic_optimizer": self.critic.trainable_variables,
+            "temperature_optimizer": [self.log_temperature],
+        }
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection and target updates."""
@@ -190,7 +199,7 @@ class SAC(Agent):
             q = self.critic([observation, action], training=False)
             temperature = tf.exp(self.log_temperature)
             loss = tf.reduce_mean(losses.sac_actor_loss(q, log_prob, temperature))
-        self.minimize(loss, tape, self.actor.trainable_variables, self.optimizer)
+        self.minimize(loss, tape, self.actor.trainable_variables, self.actor_optimizer)
         return loss, log_prob
 
     def _update_temperature(self, log_prob: tf.Tensor) -> tf.Tensor:
@@ -213,11 +222,12 @@ class SAC(Agent):
         return tf.reshape(tf.cast(action, tf.float32), (-1, self._scale.size))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The constructor's arguments, networks serialized."""
+        critic = self.critic.get_layer(self._critic_name) if self.built else self.critic
         return {
             **super().get_config(),
-            "actor": self.actor,
-            "critic": self.critic.get_layer(self._critic_name) if self.built else self.critic,
+            "actor": keras.saving.serialize_keras_object(self.actor),
+            "critic": keras.saving.serialize_keras_object(critic),
             "temperature": self.initial_temperature,
             "target_entropy": self.target_entropy,
             "learn_temperature": self.learn_temperature,

@@ -35,6 +35,18 @@ class EnvSpec:
         _check_leaf("action_space", self.action_space)
         _warn_of_constants(self.action_space)
 
+    def get_config(self) -> dict[str, Any]:
+        """Both spaces as JSON has them."""
+        return {
+            "observation_space": _space_config(self.observation_space),
+            "action_space": _space_config(self.action_space),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "EnvSpec":
+        """Makes a spec of what `get_config` gave."""
+        return cls(_space(config["observation_space"]), _space(config["action_space"]))
+
     @property
     def observation(self) -> Any:
         """Nest of `tf.TensorSpec`: one observation, without a batch dimension."""
@@ -90,3 +102,40 @@ def _warn_of_constants(space: gym.Space) -> None:
             f"{space.low[index]}, and there is nothing to learn about it.",
             stacklevel=4,
         )
+
+
+def _space_config(space: Any) -> dict[str, Any]:
+    kind = type(space).__name__
+    if isinstance(space, gym.spaces.Dict):
+        return {"kind": kind, "spaces": {key: _space_config(space[key]) for key in space}}
+    if isinstance(space, gym.spaces.Tuple):
+        return {"kind": kind, "spaces": [_space_config(child) for child in space]}
+    if isinstance(space, gym.spaces.Box):
+        bounds = {"low": _compact(space.low), "high": _compact(space.high)}
+        return {"kind": kind, **bounds, "shape": list(space.shape), "dtype": str(space.dtype)}
+    if isinstance(space, gym.spaces.Discrete):
+        return {"kind": kind, "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return {"kind": kind, "nvec": space.nvec.tolist(), "start": space.start.tolist()}
+    return {"kind": kind, "n": list(space.shape)}
+
+
+def _space(config: dict[str, Any]) -> gym.Space:
+    arguments = {key: value for key, value in config.items() if key != "kind"}
+    if config["kind"] == "Dict":
+        return gym.spaces.Dict({key: _space(child) for key, child in config["spaces"].items()})
+    if config["kind"] == "Tuple":
+        return gym.spaces.Tuple([_space(child) for child in config["spaces"]])
+    if config["kind"] == "Box":
+        dtype, shape = np.dtype(config["dtype"]).type, tuple(config["shape"])
+        low, high = (
+            np.broadcast_to(np.array(config[key], dtype), shape) for key in ("low", "high")
+        )
+        return gym.spaces.Box(low, high, shape, dtype)
+    kinds = {leaf.__name__: leaf for leaf in _LEAVES}
+    return kinds[config["kind"]](**arguments)
+
+
+def _compact(bound: np.ndarray) -> Any:
+    """A bound as a list, or as one number where it is the same everywhere."""
+    return bound.flat[0].item() if bound.size and (bound == bound.flat[0]).all() else bound.tolist()

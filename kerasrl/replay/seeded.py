@@ -7,9 +7,12 @@ draws are ours and the storage is Reverb's. This costs a round trip for every di
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import reverb
+
+from kerasrl.errors import ReplayError
 
 
 class SeededSampler:
@@ -25,7 +28,7 @@ class SeededSampler:
     def __init__(
         self, client: reverb.Client, table: str, max_blocks: int, rng: np.random.Generator
     ):
-        self._client = client
+        self._client: Any = client
         self._table = table
         self._max_blocks = max_blocks
         self._rng = rng
@@ -33,12 +36,19 @@ class SeededSampler:
         self._oldest = 0
         self._priority = 0.0
         self._lock = threading.Lock()
-        self._samples = client.sample(table, num_samples=2**62, emit_timesteps=False)
+        self._samples: Any = client.sample(table, num_samples=2**62, emit_timesteps=False)
 
     def reseed(self, rng: np.random.Generator) -> None:
         """Draws from another generator from now on."""
         with self._lock:
             self._rng = rng
+
+    def close(self) -> None:
+        """Ends sampling; to be called before the server stops."""
+        with self._lock:
+            # TensorFlow never lets go of a dataset's Python function, nor that of this sampler.
+            self._client = self._samples = None
+            self._keys = []
 
     def insert(self, write: Callable[[float], None]) -> None:
         """Inserts a block, and learns its key.
@@ -65,8 +75,15 @@ class SeededSampler:
 
         Returns:
             uint8 `[K, B, D]`: K batches of B rows of D bytes.
+
+        Raises:
+            ReplayError: when there is nothing to draw from, where Reverb would wait for ever.
         """
         with self._lock:
+            if self._client is None:
+                raise ReplayError("the replay that these batches are drawn from is closed.")
+            if not self._keys:
+                raise ReplayError("the replay is empty; insert a block of transitions first.")
             chosen = self._rng.integers(len(self._keys), size=batch_size)
             distinct, index = np.unique(chosen, return_inverse=True)
             blocks = np.stack([self._fetch(self._keys[i]) for i in distinct])[index]  # [B, K, D]

@@ -13,8 +13,8 @@ from kerasrl.replay.seeded import SeededSampler
 from kerasrl.replay.server import LoopbackServer
 
 _TABLE = "replay"
-_MOST_ROWS = 32
-_FEWEST_ROWS = 8
+_MOST_ROWS = 64
+_FEWEST_ROWS = 16
 _MOST_BLOCK_BYTES = 64 * 1024
 _FLUSH_EVERY = 16
 
@@ -27,7 +27,7 @@ class Uniform:
 
     Args:
         capacity: int, transitions held; the oldest are dropped first. Transitions are stored in
-            blocks of up to 32, so that a capacity without a divisor between 8 and 32 is rounded
+            blocks of up to 64, so that a capacity without a divisor between 16 and 64 is rounded
             down to whole blocks.
         port: int, port of the server, which is reachable from loopback only; None picks a free one.
 
@@ -143,6 +143,8 @@ class Uniform:
         if self._server is None:
             return
         try:
+            if self._sampler is not None:
+                self._sampler.close()
             self._writer.close()
         finally:
             self._sampler = self._writer = self._client = None
