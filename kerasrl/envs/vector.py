@@ -219,6 +219,8 @@ class EnvList(Environments):
         return reward, terminated, truncated, next_observation, observation
 
     def _scalar_reward(self, i: int, reward: Any) -> float:
+        if isinstance(reward, float):
+            return reward
         if np.size(reward) != 1:
             raise self._error(
                 i,

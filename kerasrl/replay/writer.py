@@ -61,8 +61,9 @@ class TransitionWriter:
             raise ArgumentError(f"n_step must be at least 1; received {n_step}.")
         self._sink = sink
         self._fields = sink.packer.fields
+        (self._reward,), (self._bootstrap,) = self._fields["reward"], self._fields["discount"]
         self._n_step = n_step
-        self._discount = discount
+        self._discounts = discount ** np.arange(n_step)
         # Row t % n of the window holds the transitions that began at time t.
         self._window = sink.packer.rows((n_step, num_envs))
         self._open = np.zeros(num_envs, np.int64)  # Transitions begun and not yet written.
@@ -79,25 +80,28 @@ class TransitionWriter:
         began = self._window[self._time % self._n_step]
         self._set(began, "observation", observation)
         self._set(began, "action", [action])
-        began[self._fields["reward"][0]] = 0.0
-        self._open[step.valid] += 1
+        began[self._reward] = 0.0
+        self._open += step.valid
         ended = step.valid & (step.terminated | step.truncated)
+        any_ended = ended.any()
         for age in reversed(range(self._n_step)):
             rows = self._window[(self._time - age) % self._n_step]
-            open_ = step.valid & (self._open > age)
-            rows[self._fields["reward"][0]][open_] += self._discount**age * step.reward[open_]
-            complete = open_ if age == self._n_step - 1 else open_ & ended
-            if complete.any():
-                self._write(rows, complete, age, step)
+            rows[self._reward] += self._discounts[age] * step.reward
+            if age == self._n_step - 1:
+                self._write(rows, step.valid & (self._open > age), age, step)
+            elif any_ended:
+                self._write(rows, ended & (self._open > age), age, step)
         self._open[self._open == self._n_step] -= 1
-        self._open[ended] = 0
+        if any_ended:
+            self._open[ended] = 0
         self._time += 1
 
     def _write(self, rows: np.ndarray, complete: np.ndarray, age: int, step: Step) -> None:
-        discount = np.where(step.terminated, 0.0, self._discount**age)
-        self._set(rows, "discount", [discount])
+        if not complete.any():
+            return
+        rows[self._bootstrap] = np.where(step.terminated, 0.0, self._discounts[age])
         self._set(rows, "next_observation", step.next_observation)
-        self._sink.insert(rows[complete])
+        self._sink.insert(rows if complete.all() else rows[complete])
 
     def _set(self, rows: np.ndarray, key: str, leaves: list[np.ndarray]) -> None:
         for field, leaf in zip(self._fields[key], leaves, strict=True):

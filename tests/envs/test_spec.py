@@ -1,0 +1,107 @@
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasrl.envs import EnvSpec
+from kerasrl.envs.spec import space_leaves
+from kerasrl.errors import SpaceError
+from kerasrl.testing import nested_space
+
+spaces = gym.spaces
+DISCRETE = spaces.Discrete(2)
+
+
+@pytest.mark.parametrize(
+    ("space", "shape", "dtype"),
+    [
+        (spaces.Box(-1, 1, (3, 2), np.float32), (3, 2), tf.float32),
+        (spaces.Box(-1, 1, (), np.float64), (), tf.float64),
+        (spaces.Box(0, 255, (8, 8, 3), np.uint8), (8, 8, 3), tf.uint8),
+        (spaces.Discrete(3, start=-1), (), tf.int64),
+        (spaces.MultiBinary(4), (4,), tf.int8),
+        (spaces.MultiBinary((2, 3)), (2, 3), tf.int8),
+        (spaces.MultiDiscrete([2, 3]), (2,), tf.int64),
+        (spaces.MultiDiscrete(np.array([[2, 3], [4, 5]])), (2, 2), tf.int64),
+    ],
+)
+def test_a_leaf(space, shape, dtype):
+    spec = EnvSpec(space, space)
+    assert spec.observation == tf.TensorSpec(shape, dtype)
+    assert spec.action == tf.TensorSpec(shape, dtype)
+
+
+def test_a_nest_keeps_its_structure():
+    observation = EnvSpec(nested_space(), DISCRETE).observation
+    assert observation == {
+        "choices": tf.TensorSpec((2, 2), tf.int64),
+        "image": tf.TensorSpec((2, 2, 1), tf.uint8),
+        "pair": (
+            tf.TensorSpec((), tf.int64),
+            {"bits": tf.TensorSpec((2, 2), tf.int8), "scalar": tf.TensorSpec((), tf.float64)},
+        ),
+        "vector": tf.TensorSpec((3,), tf.float32),
+    }
+
+
+def test_leaves_stand_in_the_order_of_tf_nest():
+    space = nested_space()
+    paths = [path for path, _ in space_leaves(space, "observation")]
+    leaves = [leaf for _, leaf in space_leaves(space)]
+    specs = tf.nest.flatten(EnvSpec(space, DISCRETE).observation)
+    assert paths == [
+        "observation['choices']",
+        "observation['image']",
+        "observation['pair'][0]",
+        "observation['pair'][1]['bits']",
+        "observation['pair'][1]['scalar']",
+        "observation['vector']",
+    ]
+    assert [tuple(leaf.shape) for leaf in leaves] == [tuple(spec.shape) for spec in specs]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Text(5),
+        spaces.Sequence(spaces.Discrete(2)),
+        spaces.Graph(spaces.Discrete(2), None),
+        spaces.OneOf([spaces.Discrete(2), spaces.Box(0, 1)]),
+    ],
+)
+def test_kinds_that_are_not_served(space):
+    name = type(space).__name__
+    with pytest.raises(SpaceError, match=f"^observation_space is {name}.*Supported are .*Wrap"):
+        EnvSpec(space, DISCRETE)
+    with pytest.raises(SpaceError, match=rf"^observation_space\['a'\]\[0\] is {name}"):
+        EnvSpec(spaces.Dict(a=spaces.Tuple([space])), DISCRETE)
+    with pytest.raises(SpaceError, match=f"^action_space is {name}"):
+        EnvSpec(DISCRETE, space)
+
+
+@pytest.mark.parametrize("space", [spaces.Dict(a=DISCRETE), spaces.Tuple([DISCRETE])])
+def test_nested_actions_are_not_served(space):
+    with pytest.raises(SpaceError, match=f"^action_space is {type(space).__name__}"):
+        EnvSpec(DISCRETE, space)
+
+
+def test_bounds_the_wrong_way_round():
+    space = spaces.Box(-1, 1, (2, 2))
+    space.low[1, 0] = 3  # Gymnasium refuses it in the constructor.
+    with pytest.raises(SpaceError, match=r"low > high at index \(1, 0\): 3.0 > 1.0"):
+        EnvSpec(DISCRETE, space)
+    with pytest.raises(SpaceError, match=r"^observation_space\['x'\] has low > high"):
+        EnvSpec(spaces.Dict(x=space), DISCRETE)
+
+
+def test_a_constant_action_is_worth_a_warning():
+    constant = spaces.Box(np.float32([0, 1]), np.float32([1, 1]))
+    with pytest.warns(UserWarning, match=r"low == high at index \(1,\).* always 1.0") as record:
+        EnvSpec(constant, constant)
+    assert len(record) == 1
+    assert record[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        EnvSpec(constant, DISCRETE)

@@ -1,0 +1,200 @@
+import os
+import socket
+import threading
+import time
+
+import pytest
+import reverb
+import tensorflow as tf
+
+from kerasrl.errors import PortInUse, ReplayError
+from kerasrl.replay import Uniform
+from kerasrl.replay.server import LoopbackServer
+
+SPEC = {"x": tf.TensorSpec((), tf.int64)}
+
+
+def open_replay(port=None):
+    replay = Uniform(64, port)
+    replay.open(SPEC)
+    return replay
+
+
+def port_of(replay):
+    return int(replay._server.address.rsplit(":", 1)[1])
+
+
+def listeners(port):
+    """The devices that this process's sockets that listen on `port` are bound to."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                continue
+            copy = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        with copy:
+            listening = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if listening and copy.getsockname()[1] == port:
+                found.append(copy.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16))
+    return found
+
+
+def wait_until(condition, seconds=10):
+    """gRPC closes its sockets and ends its threads a moment after `stop` has returned."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_every_listening_socket_is_bound_to_loopback():
+    with open_replay() as replay:
+        devices = listeners(port_of(replay))
+    assert devices
+    assert set(devices) == {b"lo\0"}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_loopback_connects(host):
+    with open_replay() as replay:
+        socket.create_connection((host, port_of(replay)), timeout=5).close()
+        assert "replay" in reverb.Client(f"{host}:{port_of(replay)}").server_info(timeout=5)
+
+
+def own_address(family, anywhere):
+    """The address that this host would send from to another one; nothing is sent."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((anywhere, 9))
+        except OSError:
+            return None
+        return probe.getsockname()[0]
+
+
+@pytest.mark.parametrize(
+    ("family", "anywhere"), [(socket.AF_INET, "8.8.8.8"), (socket.AF_INET6, "2001:4860:4860::8888")]
+)
+def test_other_addresses_of_this_host_are_refused(family, anywhere):
+    address = own_address(family, anywhere)
+    if address is None or address.startswith("127.") or address == "::1":
+        pytest.skip("this host has no address but loopback")
+    with socket.create_server((address, 0), family=family) as other:  # It would be let in.
+        socket.create_connection(other.getsockname()[:2], timeout=5).close()
+    with open_replay() as replay, pytest.raises(ConnectionRefusedError):
+        socket.create_connection((address, port_of(replay)), timeout=5)
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1", "::1"])
+def test_a_port_in_use(address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PortInUse, match=f"port {port} .*port=None") as error:
+            open_replay(port)
+    assert isinstance(error.value, ReplayError)
+
+
+def test_a_port_in_use_by_reverb():
+    with open_replay() as replay:
+        port = port_of(replay)
+        with pytest.raises(PortInUse, match=f"port {port} "):
+            open_replay(port)
+        assert replay.info().current_size == 0  # The first is unharmed.
+
+
+def test_a_port_that_another_process_shares(monkeypatch):
+    """A probe that comes too early to see the other one."""
+    with socket.socket(socket.AF_INET6) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("::", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        monkeypatch.setattr("kerasrl.replay.server._probe", lambda port: port)
+        # Within this process, all sockets are ours; so let one of them be nobody's.
+        inode = f"socket:[{os.fstat(other.fileno()).st_ino}]"
+        readlink = os.readlink
+        monkeypatch.setattr(
+            os, "readlink", lambda path: "" if readlink(path) == inode else readlink(path)
+        )
+        with pytest.raises(PortInUse, match=f"port {port} is shared with another process: 2 "):
+            open_replay(port)
+        monkeypatch.undo()
+        wait_until(lambda: len(listeners(port)) == 1)  # Ours is gone.
+
+
+def test_close_frees_port_directory_and_threads(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    open_replay().close()  # What is made once for the whole process is made now.
+    threads = len(os.listdir("/proc/self/task"))
+    replay = open_replay()
+    port = port_of(replay)
+    assert len(os.listdir(tmp_path)) == 1
+    replay.close()
+    replay.close()
+    assert os.listdir(tmp_path) == []
+    wait_until(lambda: len(os.listdir("/proc/self/task")) <= threads)
+    wait_until(lambda: not listeners(port))
+    with open_replay(port) as again:
+        assert port_of(again) == port
+
+
+def test_what_is_left_of_a_connection_does_not_take_the_port():
+    replay = open_replay()
+    port = port_of(replay)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        replay.close()
+        connection.recv(1024)  # The server closes first, and so lingers in TIME_WAIT.
+    open_replay(port).close()
+
+
+def test_a_kernel_that_refuses(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    port = _free_port()
+    monkeypatch.setattr("kerasrl.replay.server._probe", lambda _: port)
+    monkeypatch.setattr(socket.socket, "setsockopt", refuse)
+    replay = Uniform(64)
+    with pytest.raises(ReplayError, match="not be bound to loopback .Operation not permitted.*5.7"):
+        replay.open(SPEC)
+    assert os.listdir(tmp_path) == []
+    assert replay.size == 0
+    replay.close()
+    wait_until(lambda: not listeners(port))
+
+
+def _free_port():
+    with socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_host_without_ipv6(monkeypatch):
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with open_replay() as replay:
+        assert replay.info().current_size == 0
+
+
+def test_servers_start_in_threads_at_once():
+    made, errors = [], []
+
+    def start():
+        try:
+            table = reverb.Table.queue("replay", 1)
+            made.append(LoopbackServer([table]))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    ports = {server.port for server in made}
+    for server in made:
+        server.stop()
+    assert not errors
+    assert len(ports) == 4
