@@ -27,6 +27,6 @@ class Story:
         """Prints `env_steps`, `seconds` of training, and the mean return of 20 greedy episodes."""
         seconds = time.perf_counter() - self._started
         results = agent.evaluate(env, episodes=20, seed=self.seed, verbose=0, return_dict=True)
-        figures = {"env_steps": int(agent.env_steps), "seconds": round(seconds, 1)}
+        figures = {"env_steps": int(agent.env_steps.numpy()), "seconds": round(seconds, 1)}
         score = round(results["episode_return"], 1)
         print(json.dumps({**figures, "val_episode_return": score}))

@@ -1,4 +1,4 @@
-"""A new callback: stop as soon as the greedy policy is good enough, and say when that was."""
+"""Callbacks of one's own: one that stops when the task is solved, one that explores otherwise."""
 
 import keras
 import numpy as np
@@ -9,11 +9,7 @@ from kerasrl.policies import random_actions
 
 
 class StopAt(keras.callbacks.Callback):
-    """Stops training when the evaluation reaches a return.
-
-    Args:
-        episode_return: float, the return to reach.
-    """
+    """Stops training when the evaluation reaches a return."""
 
     def __init__(self, episode_return: float):
         super().__init__()
@@ -36,16 +32,15 @@ class NoisyCollect(kerasrl.callbacks.Collect):
         self.rng = np.random.default_rng(0)
 
     def act(self, observation):
-        """Chooses the actions to explore with, in place of the agent's own way."""
-        actions = super().act(observation)
+        """Chooses the actions to collect with, in place of the agent's own way."""
         self.count += 1
         if self.count % self.period == 0:
-            actions = random_actions(self.model.action_space, len(actions), self.rng)
-        return actions
+            return random_actions(self.model.action_space, len(observation[0]), self.rng)
+        return super().act(observation)
 
 
 story = Story(__doc__, env_steps=50_000)
-agent = kerasrl.DQN(double=True, n_step=3)
+agent = kerasrl.DQN(double=True, n_step=5)
 agent.compile(steps_per_execution=16)
 agent.fit(
     "CartPole-v1",
@@ -54,8 +49,8 @@ agent.fit(
     validation_data="CartPole-v1",
     seed=story.seed,
     callbacks=[
-        NoisyCollect(period=50, env_steps_per_update=2, warmup_steps=1_000),
-        kerasrl.callbacks.TargetUpdate(period=1, step_size=0.01),
+        NoisyCollect(period=50, env_steps_per_update=1, warmup_steps=1_000),
+        kerasrl.callbacks.TargetUpdate(period=1, step_size=0.005),
         StopAt(475.0),
     ],
 )

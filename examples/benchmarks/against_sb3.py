@@ -46,7 +46,7 @@ def time_kerasrl(task: str, steps_per_execution: int) -> float:
         callbacks=[*own, clock.callback],
         verbose=0,
     )
-    return clock.rate(lambda: int(agent.env_steps))
+    return clock.rate(lambda: int(agent.env_steps.numpy()))
 
 
 class Clock:
@@ -58,7 +58,7 @@ class Clock:
 
         class Callback(base):
             def on_epoch_begin(self, epoch, logs=None):
-                clock.marks.append((time.perf_counter(), int(self.model.env_steps)))
+                clock.marks.append((time.perf_counter(), int(self.model.env_steps.numpy())))
 
         self.callback = Callback()
 

@@ -72,7 +72,7 @@ class Collect(keras.callbacks.Callback):
         self._policy = PolicySnapshot(self.model.policy, spec.observation, num_envs)
         self._observation = self._environments.reset(run.seed)
         self._budget = math.inf if run.env_steps is None else run.env_steps
-        self._taken_before, self._taken = int(self.model.env_steps), 0
+        self._taken_before, self._taken = int(self.model.env_steps.numpy()), 0
         self._due = 0.0
         self._episodes = _Mean()
         self._logs: dict[str, float] = {}
@@ -110,7 +110,7 @@ class Collect(keras.callbacks.Callback):
         self._log(logs)
 
     def _warm_up(self) -> None:
-        trained = int(self.model.optimizer.iterations) > 0
+        trained = int(self.model.optimizer.iterations.numpy()) > 0
         space, num_envs = self._environments.spec.action_space, self._environments.num_envs
         needed = max(1, self.warmup_steps)
         while self._replay.size == 0 or (self._replay.size < needed and self._taken < needed):

@@ -70,4 +70,4 @@ class LinearSchedule(keras.callbacks.Callback):
 
     def _set(self) -> None:
         done = self.model.env_steps if self.env_steps else self.model.optimizer.iterations
-        self._variable.assign(self.value(int(done)))
+        self._variable.assign(self.value(int(done.numpy())))
