@@ -4,6 +4,8 @@
 class KerasRLError(Exception):
     """The base of every error raised by kerasrl."""
 
+    __init__ = Exception.__init__  # AutoGraph raises such a class again, others as StagingError.
+
 
 class StackError(KerasRLError, ImportError):
     """The interpreter, the platform or an installed package is not one that kerasrl runs on."""

@@ -12,10 +12,11 @@ _CHATTER = re.compile(
     rb"\[reverb/cc/(client|platform/(tfrecord_checkpointer|default/server))\.cc:\d+\] "
     rb"|\d{4}-\d\d-\d\d [\d:.]+: [IW] tensorflow/(cc|compiler/mlir|core/grappler|lite)/"
     rb"|INFO: (Created|Initialized|Applying) "
-    rb"|Summary on the non-converted ops:|-{33}$"
+    rb"|Summary on the non-converted ops:"
     rb"| \* ($|Accepted dialects: |Non-Converted Ops: |\d+ \w+ ops)"
     rb"|- [\w.]+: +\d+ occurrences|  \(\w+: \d+(, \w+: \d+)*\)$"
 )
+_FILLER = re.compile(rb"(-{33})?\s*$")
 _lock = threading.RLock()
 
 
@@ -41,8 +42,8 @@ def muted() -> Iterator[None]:
 def _without_chatter(lines: Iterable[bytes]) -> Iterator[bytes]:
     after_chatter = False
     for line in lines:
-        # The summary of a conversion has blank lines in it.
-        after_chatter = bool(_CHATTER.match(line)) or (after_chatter and not line.strip())
+        filler = after_chatter and _FILLER.match(line)
+        after_chatter = bool(_CHATTER.match(line) or filler)
         if not after_chatter:
             yield line
 

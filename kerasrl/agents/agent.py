@@ -1,16 +1,15 @@
 """The agent: a Keras model that is fitted to an environment."""
 
-import contextlib
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasrl import envs, policies
-from kerasrl.agents import fitting
+from kerasrl import envs
+from kerasrl.agents import evaluating, fitting
 from kerasrl.callbacks import Collect
-from kerasrl.errors import AgentStateError, ArgumentError, SpaceError
+from kerasrl.errors import ArgumentError
 from kerasrl.networks import Target
 from kerasrl.replay import Uniform
 
@@ -92,18 +91,11 @@ class Agent(keras.Model):
             SpaceError: when the agent cannot serve the spaces.
             AgentStateError: when it is called with shapes, as Keras does on a first call.
         """
-        if isinstance(env, tf.TensorShape | list | tuple | dict):
-            raise AgentStateError(
-                f"{type(self).__name__} is not built: its networks depend on the environment's "
-                "spaces. Call fit(env), or build(env) first."
-            )
-        if not isinstance(env, envs.EnvSpec):
-            with contextlib.closing(envs.make(env)) as environments:
-                env = environments.spec
+        spec = fitting.spec_of(self, env)
         if self.built:
-            self._check_same_spaces(env)
+            fitting.check_same_spaces(self, spec)
             return
-        self.observation_space, self.action_space = env.observation_space, env.action_space
+        self.observation_space, self.action_space = spec.observation_space, spec.action_space
         with self.distribute_strategy.scope():
             self.build_networks()
         self.built = True
@@ -167,10 +159,16 @@ class Agent(keras.Model):
         with fitting.running(self, run) as resources:
             fitting.seed_everything(self, seed)
             if isinstance(x, tf.data.Dataset):
+                fitting.check_offline(
+                    env_steps=env_steps,
+                    batch_size=batch_size,
+                    replay=replay,
+                    num_envs=None if num_envs == 1 else num_envs,
+                )
                 dataset = fitting.offline_dataset(self, x, validation_data)
             else:
                 fitting.open_environments(self, run, resources, x, num_envs)
-                batch_size = batch_size or self.default_batch_size
+                batch_size = self.default_batch_size if batch_size is None else batch_size
                 dataset = fitting.open_replay(self, run, resources, replay, batch_size)
             evaluation = fitting.evaluation(x, validation_data, validation_freq, seed)
             given = [*evaluation, *(callbacks or [])]
@@ -214,25 +212,7 @@ class Agent(keras.Model):
         Raises:
             ArgumentError: when `episodes` is less than 1.
         """
-        fitting.check_positive("episodes", episodes)
-        with contextlib.ExitStack() as resources:
-            environments = x
-            if not isinstance(x, envs.Environments):
-                environments = envs.make(x, num_envs)
-                resources.callback(environments.close)
-            self.build(environments.spec)
-            bar = keras.utils.Progbar(episodes, verbose=fitting.verbosity(verbose))
-            finished = policies.run_episodes(
-                policies.PolicySnapshot(self, environments.spec.observation, environments.num_envs),
-                environments,
-                episodes,
-                seed,
-                on_episode=lambda episode: bar.add(1, [("episode_return", episode.episode_return)]),
-            )
-        results = {
-            "episode_return": float(np.mean([episode.episode_return for episode in finished])),
-            "episode_length": float(np.mean([episode.length for episode in finished])),
-        }
+        results = evaluating.evaluate(self, x, episodes, num_envs, seed, verbose)
         return results if return_dict else list(results.values())
 
     def minimize(
@@ -250,40 +230,46 @@ class Agent(keras.Model):
             variables: list of variables to change.
             optimizer: their optimizer.
         """
+        gradients = tape.gradient(loss, variables)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        gradients = [gradient / replicas for gradient in tape.gradient(loss, variables)]
+        if replicas > 1:  # The optimizer sums over replicas.
+            gradients = [g if g is None else tf.math.scalar_mul(1 / replicas, g) for g in gradients]
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
     def track(self, **values: tf.Tensor) -> dict[str, tf.Tensor]:
         """Updates the running means of an epoch and returns them, as `train_step` has to."""
+        if set(values) != set(self.log_names):
+            raise ArgumentError(
+                f"track needs the values that {type(self).__name__}.log_names lists, "
+                f"{sorted(self.log_names)}; received {sorted(values)}."
+            )
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name])
         return {tracker.name: tracker.result() for tracker in self._trackers}
 
-    def random_normal(self, shape: tuple[int, ...], salt: int) -> tf.Tensor:
+    def random_normal(self, shape: Any, salt: int) -> tf.Tensor:
         """Draws standard normal noise for this gradient step.
 
         It is a function of `noise_seed`, the optimizer's step and `salt` alone: the same eagerly,
         in a graph and under XLA, and each replica has its own part of one global draw.
 
         Args:
-            shape: tuple of int, beginning with this replica's batch size.
+            shape: int tensor or sequence, beginning with this replica's batch size.
             salt: int, another one for every draw in a `train_step`.
 
         Returns:
             float32 tensor of `shape`.
         """
+        shape = tf.convert_to_tensor(shape)
         context = tf.distribute.get_replica_context()
         seed = tf.stack([self.noise_seed + salt, self.optimizer.iterations])
-        draw = tf.random.stateless_uniform(
-            (shape[0] * context.num_replicas_in_sync, *shape[1:]),
-            seed,
-            minval=np.nextafter(np.float32(-1), np.float32(0)),
-            maxval=1.0,
-            alg="philox",
-        )
+        everywhere = tf.concat([shape[:1] * context.num_replicas_in_sync, shape[1:]], axis=0)
+        # Whole words are the same with and without XLA; floats between bounds are not.
+        words = tf.random.stateless_uniform(everywhere, seed, None, None, tf.uint32, alg="philox")
         first = context.replica_id_in_sync_group * shape[0]
-        return np.sqrt(np.float32(2)) * tf.math.erfinv(draw[first : first + shape[0]])
+        steps = tf.cast(tf.bitwise.right_shift(words[first : first + shape[0]], 9), tf.float32)
+        uniform = (steps + 0.5) * 2.0**-22 - 1.0  # In (-1, 1), exactly.
+        return np.sqrt(np.float32(2)) * tf.math.erfinv(uniform)
 
     def reseed(self, seed: int | None) -> None:
         """Seeds `random_normal`; None seeds it from the operating system's randomness."""
@@ -315,7 +301,7 @@ class Agent(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Agent":
         """Makes an agent from what `get_config` gave."""
-        return cls(**_deserialize(config, custom_objects))
+        return cls(**fitting.deserialize(config, custom_objects))
 
     def get_build_config(self) -> dict[str, Any] | None:
         """The spaces, as JSON has them."""
@@ -336,27 +322,9 @@ class Agent(keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with what `get_compile_config` gave, and makes the optimizers' variables."""
-        self.compile(**_deserialize(config))
+        self.compile(**fitting.deserialize(config))
         for name, variables in self.optimized_variables().items():
             getattr(self, name).build(variables)
 
     def _counter(self, name: str) -> tf.Variable:
         return self.add_weight(name, (), tf.int64, keras.initializers.Zeros(), trainable=False)
-
-    def _check_same_spaces(self, spec: envs.EnvSpec) -> None:
-        built = envs.EnvSpec(self.observation_space, self.action_space)
-        if spec != built:
-            raise SpaceError(
-                f"this agent was built for observations {built.observation_space} and actions "
-                f"{built.action_space}; received an environment with {spec.observation_space} and "
-                f"{spec.action_space}. Make another agent for it."
-            )
-
-
-def _deserialize(config: dict[str, Any], custom_objects: Any = None) -> dict[str, Any]:
-    return {
-        key: keras.saving.deserialize_keras_object(value, custom_objects)
-        if isinstance(value, dict)
-        else value
-        for key, value in config.items()
-    }

@@ -43,12 +43,24 @@ def check_network(argument: str, network: keras.Model, inputs: Any, expected: tu
         NetworkError: when the call fails or the output has another shape.
     """
     batch = tf.nest.map_structure(lambda spec: tf.zeros((1, *spec.shape), spec.dtype), inputs)
-    shapes = tf.nest.map_structure(lambda spec: f"{spec.dtype.name}{[None, *spec.shape]}", inputs)
+    shapes = tf.nest.map_structure(_described, batch)
     rule = f"{argument} must map {shapes} to a float tensor of shape {list(expected)}"
     try:
         output = network(batch, training=False)
     except (ValueError, TypeError, KeyError, tf.errors.InvalidArgumentError) as error:
         raise NetworkError(f"{rule}; calling it failed with: {error}") from error
-    if not tf.is_tensor(output) or not tf.TensorShape(expected).is_compatible_with(output.shape):
-        received = tf.nest.map_structure(lambda tensor: [None, *tensor.shape[1:]], output)
-        raise NetworkError(f"{rule}; received an output of shape {received}.")
+    if not _fits(output, expected):
+        received = tf.nest.map_structure(_described, output)
+        raise NetworkError(f"{rule}; received {received}.")
+
+
+def _fits(output: Any, expected: tuple) -> bool:
+    return (
+        tf.is_tensor(output)
+        and output.dtype.is_floating
+        and tf.TensorShape(expected).is_compatible_with(output.shape)
+    )
+
+
+def _described(tensor: tf.Tensor) -> str:
+    return f"{tensor.dtype.name}{[None, *tensor.shape[1:]]}"

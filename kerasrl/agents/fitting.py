@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kerasrl import envs
 from kerasrl.callbacks import Collect, Evaluation
-from kerasrl.errors import AgentStateError, ArgumentError
+from kerasrl.errors import AgentStateError, ArgumentError, SpaceError
 from kerasrl.replay import Uniform, transition_spec
 
 _DEFAULT_STEPS_PER_EPOCH = 1_000
@@ -77,6 +77,30 @@ def seed_everything(agent: keras.Model, seed: int | None) -> None:
         agent.reseed(seed)
 
 
+def spec_of(agent: keras.Model, env: Any) -> envs.EnvSpec:
+    """The spec of whatever `Agent.build` was given."""
+    if isinstance(env, tf.TensorShape | list | tuple | dict):
+        raise AgentStateError(
+            f"{type(agent).__name__} is not built: its networks depend on the environment's "
+            "spaces. Call fit(env), or build(env) first."
+        )
+    if isinstance(env, envs.EnvSpec):
+        return env
+    with contextlib.closing(envs.make(env)) as environments:
+        return environments.spec
+
+
+def check_same_spaces(agent: keras.Model, spec: envs.EnvSpec) -> None:
+    """Raises `SpaceError` unless `spec` is what the agent was built for."""
+    built = envs.EnvSpec(agent.observation_space, agent.action_space)
+    if spec != built:
+        raise SpaceError(
+            f"this agent was built for observations {built.observation_space} and actions "
+            f"{built.action_space}; received an environment with {spec.observation_space} and "
+            f"{spec.action_space}. Make another agent for it."
+        )
+
+
 def open_environments(
     agent: keras.Model, run: Run, resources: contextlib.ExitStack, x: Any, num_envs: int
 ) -> None:
@@ -94,6 +118,7 @@ def open_replay(
     batch_size: int,
 ) -> tf.data.Dataset:
     """Opens the replay and returns its dataset; one made here is closed with the run."""
+    check_positive("batch_size", batch_size)
     replicas = agent.distribute_strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise ArgumentError(
@@ -105,6 +130,16 @@ def open_replay(
         resources.callback(run.replay.close)
     run.replay.open(transition_spec(run.environments.spec), run.seed)
     return run.replay.dataset(batch_size)
+
+
+def check_offline(**arguments: Any) -> None:
+    """Raises `ArgumentError` for arguments that mean nothing when training on a dataset."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise ArgumentError(
+                f"{name} means nothing when training on a tf.data.Dataset, which has its own "
+                f"batches and needs no environment; received {value!r}. Leave it out."
+            )
 
 
 def offline_dataset(agent: keras.Model, dataset: tf.data.Dataset, env: Any) -> tf.data.Dataset:
@@ -223,6 +258,16 @@ def keras_callbacks(
     )
     keras_list._check_timing = False  # Collecting is meant to take longer than an update.
     return keras_list
+
+
+def deserialize(config: dict[str, Any], custom_objects: Any = None) -> dict[str, Any]:
+    """Makes the objects in a config whose values Keras has serialized."""
+    return {
+        key: keras.saving.deserialize_keras_object(value, custom_objects)
+        if isinstance(value, dict)
+        else value
+        for key, value in config.items()
+    }
 
 
 def verbosity(verbose: str | int) -> int:

@@ -216,7 +216,7 @@ class SAC(Agent):
         """Samples actions in [-1, 1], `[B, A]`, and their log-probabilities, `[B]`."""
         mean, log_std = tf.split(self.actor(observation, training=True), 2, axis=-1)
         log_std = tf.clip_by_value(log_std, _MIN_LOG_STD, _MAX_LOG_STD)
-        return tanh_gaussian_sample(mean, log_std, self.random_normal(mean.shape, salt))
+        return tanh_gaussian_sample(mean, log_std, self.random_normal(tf.shape(mean), salt))
 
     def _flat(self, action: tf.Tensor) -> tf.Tensor:
         return tf.reshape(tf.cast(action, tf.float32), (-1, self._scale.size))

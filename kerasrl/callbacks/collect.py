@@ -12,6 +12,8 @@ from kerasrl.errors import ArgumentError
 from kerasrl.policies import PolicySnapshot, random_actions
 from kerasrl.replay import TransitionWriter
 
+_ROUNDING = 1e-6
+
 
 class Collect(keras.callbacks.Callback):
     """Acts in the environments and writes what happens to the replay.
@@ -73,7 +75,7 @@ class Collect(keras.callbacks.Callback):
         self._observation = self._environments.reset(run.seed)
         self._budget = math.inf if run.env_steps is None else run.env_steps
         self._taken_before, self._taken = int(self.model.env_steps.numpy()), 0
-        self._due = 0.0
+        self._updates = 0
         self._episodes = _Mean()
         self._logs: dict[str, float] = {}
         self._epoch_begin = (time.perf_counter(), 0)
@@ -91,15 +93,15 @@ class Collect(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Takes the steps that the updates just done call for."""
-        self._due += (batch - self._first_batch + 1) * self.env_steps_per_update
-        if self._due >= self._environments.num_envs:
+        self._updates += batch - self._first_batch + 1
+        due = math.floor(self._updates * self.env_steps_per_update + _ROUNDING)
+        before = self._taken
+        if due - (before - self._warmed_up) >= self._environments.num_envs:
             self._policy.update()
-            before = self._taken
-            while self._due - (self._taken - before) >= self._environments.num_envs:
+            while due - (self._taken - self._warmed_up) >= self._environments.num_envs:
                 if self._exhausted():
                     break
                 self._step(self.act(self._observation))
-            self._due -= self._taken - before
             self.model.env_steps.assign_add(self._taken - before)
         if self._exhausted():
             self.model.stop_training = True
@@ -122,6 +124,7 @@ class Collect(keras.callbacks.Callback):
             random = random_actions(space, num_envs, self._rng) if not trained else None
             self._step(self.act(self._observation) if random is None else random)
         self._replay.flush()
+        self._warmed_up = self._taken
         self.model.env_steps.assign_add(self._taken)
 
     def _exhausted(self) -> bool:

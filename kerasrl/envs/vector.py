@@ -209,7 +209,7 @@ class EnvList(Environments):
         truncated = np.empty(self.num_envs, bool)
         next_observation = self._reader.empty(self.num_envs)
         for i, env in enumerate(self._envs):
-            result = env.step(action[i])
+            result = env.step(action[i].copy())
             if not _is_step(result):
                 raise self._error(i, _old_api(_STEP, result))
             self._write(i, result[0], next_observation)

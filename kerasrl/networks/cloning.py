@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from kerasrl.errors import NetworkError
 
@@ -11,16 +12,18 @@ def clone(source: keras.Model, same_weights: bool = True) -> keras.Model:
     """Makes a network of the same layers.
 
     Args:
-        source: built Keras model.
+        source: Keras model that has been called or built.
         same_weights: bool, whether it starts with the source's weights or with fresh ones.
 
     Raises:
         NetworkError: when the model does not say how to make it again.
     """
     try:
-        copy = keras.models.clone_model(source)
+        has_graph = source.inputs is not None
+        copy = keras.models.clone_model(source, clone_function=_clone_layer if has_graph else None)
         if not copy.built:
-            copy.build(source.input_shape)
+            arguments, _ = source.save_spec()
+            copy(*tf.nest.map_structure(_zeros, arguments))
     except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
         raise NetworkError(
             f"{source.name} must be copied, for a target or a twin, and cannot be: {error}. Build "
@@ -49,3 +52,13 @@ def twin(critic: keras.Model, inputs: list[Any]) -> keras.Model:
     second._name = f"{critic.name}_twin"
     values = keras.layers.Concatenate()([critic(inputs), second(inputs)])
     return keras.Model(inputs, values, name=f"twin_{critic.name}")
+
+
+def _clone_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if isinstance(layer, keras.Model):
+        return clone(layer, same_weights=False)
+    return type(layer).from_config(layer.get_config())
+
+
+def _zeros(spec: tf.TensorSpec) -> tf.Tensor:
+    return tf.zeros([1 if size is None else size for size in spec.shape], spec.dtype)

@@ -12,8 +12,8 @@ from kerasrl.networks.cloning import clone
 class Target(keras.layers.Layer):
     """A copy of a network that moves towards it every so often.
 
-    Every `period` gradient steps, `target += step_size * (source - target)`. Both numbers are
-    weights, set by the `TargetUpdate` callback, so that changing them retraces nothing.
+    Every `period` gradient steps, `target = step_size * source + (1 - step_size) * target`. Both
+    numbers are weights, set by the `TargetUpdate` callback, so that changing them retraces nothing.
 
     Args:
         source: built Keras model; it is cloned, and the clone starts with its weights.
@@ -56,7 +56,8 @@ class Target(keras.layers.Layer):
 
 def _move(target: tf.Variable, source: tf.Variable, fraction: tf.Tensor) -> None:
     if target.dtype.is_floating:
-        target.assign_add(tf.cast(fraction, target.dtype) * (source - target))
+        fraction = tf.cast(fraction, target.dtype)
+        target.assign(fraction * source + (1.0 - fraction) * target)  # Exact at 0 and 1.
     else:
         target.assign(tf.where(fraction > 0, source, target))
 

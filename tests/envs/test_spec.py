@@ -1,3 +1,4 @@
+import json
 import warnings
 
 import gymnasium as gym
@@ -105,3 +106,18 @@ def test_a_constant_action_is_worth_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         EnvSpec(constant, DISCRETE)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        nested_space(),
+        spaces.Box(np.float32([-1, -np.inf]), np.float32([0.1, np.inf])),
+        spaces.Box(0, 255, (4, 4, 1), np.uint8),
+        spaces.MultiDiscrete([2, 3], start=[1, -1]),
+    ],
+)
+def test_a_spec_survives_json(space):
+    spec = EnvSpec(space, spaces.Discrete(3, start=4))
+    config = json.loads(json.dumps(spec.get_config()))
+    assert EnvSpec.from_config(config) == spec

@@ -183,8 +183,8 @@ def test_episodes_of_one_step(mode):
 @pytest.mark.parametrize("mode", [None, *AutoresetMode])
 def test_reset_begins_anew_in_the_middle_of_anything(mode):
     environments = counting(mode, lengths=(3,), count=2)
-    environments.reset()
     for steps in (1, 3):  # In an episode, and where NEXT_STEP would reset by itself.
+        environments.reset()
         for _ in range(steps):
             environments.step(np.zeros(2, int))
         environments.reset()
@@ -387,6 +387,16 @@ def test_the_vector_env_that_is_broken_below_is_right():
     step = step_once()
     assert step.next_observation[0].tolist() == [[0, 0, 0], [1, 1, 1]]
     assert step.observation[0].tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert step.episodes == [envs.Episode(env=1, episode_return=1.0, length=1)]
+
+
+def test_what_a_step_of_its_own_to_reset_pays_does_not_count():
+    env = BrokenVector(AutoresetMode.NEXT_STEP)
+    environments = envs.make(env)
+    environments.reset()
+    for terminated in ([False, True], [False, False], [False, True]):
+        env.changed["terminated"] = np.array(terminated)
+        step = environments.step(np.array([0, 0]))
     assert step.episodes == [envs.Episode(env=1, episode_return=1.0, length=1)]
 
 

@@ -129,8 +129,7 @@ def test_a_step_that_is_not_valid_leaves_no_trace(n_step):
         ]
 
 
-def test_the_last_step_may_be_followed_by_a_transition_of_the_next_episode_only():
-    """What is open when an episode ends is closed, whatever comes after."""
+def test_a_transition_does_not_reach_into_the_next_episode():
     steps = [step(1, 1, truncated=True), step(10, 2), step(10, 3), step(10, 4)]
     assert table(write(steps, 2, 0.5)) == [(0, 0, 1, 1, 1), (1, 1, 15, 0.5, 3), (2, 2, 15, 0.5, 4)]
 
@@ -155,12 +154,9 @@ def test_the_numbers_of_tianshou(n_step, expected):
         value = -(i + 1) if i in ends else -(i + 2)
         steps.append(step(i + 1, value, terminated=i in (7, 11), truncated=i == 3))
     written = write(steps, n_step, gamma)
+    rows = [written[time] for time in range(10)]
     # What an agent does: bootstrap with its own discount once more.
-    returns = [
-        written[time]["reward"]
-        + gamma * written[time]["discount"] * written[time]["next_observation"]
-        for time in range(10)
-    ]
+    returns = [row["reward"] + gamma * row["discount"] * row["next_observation"] for row in rows]
     np.testing.assert_allclose(returns, expected, rtol=1e-5)
 
 
