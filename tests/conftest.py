@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -141,6 +142,13 @@ def make_agent(tiny_env):
         return agent
 
     return make
+
+
+@pytest.fixture
+def small_replay():
+    """Makes replays that can be sampled after exactly 32 transitions, and closes them."""
+    with contextlib.ExitStack() as replays:
+        yield lambda: replays.enter_context(kerasrl.replay.Uniform(capacity=32))
 
 
 @pytest.fixture

@@ -164,6 +164,8 @@ def all_callbacks(
     given: list[keras.callbacks.Callback],
 ) -> list[keras.callbacks.Callback]:
     """Adds the agent's own callbacks, and puts those first that others read the logs of."""
+    if sum(isinstance(callback, Collect) for callback in given) > 1:
+        raise ArgumentError("callbacks holds more than one Collect; a run has one. Leave one out.")
     own = [
         callback
         for callback in agent.default_callbacks()
@@ -184,7 +186,7 @@ def _replaces(callback: keras.callbacks.Callback, own: keras.callbacks.Callback)
 
 
 def _rank(callback: keras.callbacks.Callback) -> int:
-    return 0 if isinstance(callback, Collect) else 1 if isinstance(callback, Evaluation) else 2
+    return 0 if isinstance(callback, Evaluation) else 1 if isinstance(callback, Collect) else 2
 
 
 def evaluation(x: Any, env: Any, every_epochs: int, seed: int | None) -> list[Evaluation]:

@@ -42,8 +42,8 @@ class Collect(keras.callbacks.Callback):
             raise ArgumentError(
                 f"env_steps_per_update must be positive; received {env_steps_per_update}."
             )
-        if warmup_steps < 0:
-            raise ArgumentError(f"warmup_steps must not be negative; received {warmup_steps}.")
+        if warmup_steps < 0 or int(warmup_steps) != warmup_steps:
+            raise ArgumentError(f"warmup_steps must be an int >= 0; received {warmup_steps}.")
         self.env_steps_per_update = env_steps_per_update
         self.warmup_steps = warmup_steps
 
@@ -108,8 +108,9 @@ class Collect(keras.callbacks.Callback):
         self._log(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Logs the epoch's figures."""
-        self._log(logs)
+        """Logs the epoch's figures, as they were before any evaluation."""
+        if logs is not None:
+            logs.update(self._logs)
 
     def _warm_up(self) -> None:
         trained = int(self.model.optimizer.iterations.numpy()) > 0

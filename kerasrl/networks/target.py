@@ -12,8 +12,8 @@ from kerasrl.networks.cloning import clone
 class Target(keras.layers.Layer):
     """A copy of a network that moves towards it every so often.
 
-    Every `period` gradient steps, `target = step_size * source + (1 - step_size) * target`. Both
-    numbers are weights, set by the `TargetUpdate` callback, so that changing them retraces nothing.
+    Every `period` gradient steps, `target += step_size * (source - target)`. Both numbers are
+    weights, set by the `TargetUpdate` callback, so that changing them retraces nothing.
 
     Args:
         source: built Keras model; it is cloned, and the clone starts with its weights.
@@ -55,11 +55,11 @@ class Target(keras.layers.Layer):
 
 
 def _move(target: tf.Variable, source: tf.Variable, fraction: tf.Tensor) -> None:
+    moved = source
     if target.dtype.is_floating:
-        fraction = tf.cast(fraction, target.dtype)
-        target.assign(fraction * source + (1.0 - fraction) * target)  # Exact at 0 and 1.
-    else:
-        target.assign(tf.where(fraction > 0, source, target))
+        moved = target + tf.cast(fraction, target.dtype) * (source - target)
+        moved = tf.where(fraction < 1, moved, source)  # An exact copy, whatever the target was.
+    target.assign(tf.where(fraction > 0, moved, target))
 
 
 def _constant(value: float) -> keras.initializers.Initializer:

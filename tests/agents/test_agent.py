@@ -32,7 +32,6 @@ class Recorder(gym.Env):
         self.actions = []
 
     def reset(self, *, seed=None, options=None):
-        self.actions = []
         return observations()[0], {}
 
     def step(self, action):
@@ -122,7 +121,7 @@ def test_fit_before_compile_says_what_to_do(agent_class, tiny_env):
     assert agent.run is None
 
 
-@pytest.mark.parametrize("what", [3, None, np.zeros(4), keras.Model()])
+@pytest.mark.parametrize("what", [3, None, np.zeros(4), {"a": 1}])
 def test_fit_refuses_what_is_no_environment(make_agent, what):
     with pytest.raises(ArgumentTypeError, match="expected a Gymnasium id"):
         make_agent("dqn").fit(what)
@@ -219,8 +218,6 @@ def test_an_agent_made_from_the_config_of_a_built_one_acts_like_it(
     assert copy.get_config().keys() == agent.get_config().keys()
 
 
-# LIBRARY BUG: kerasrl/agents/agent.py has no from_config that deserialises the networks, so that
-# keras.saving.deserialize_keras_object hands the constructor dicts in their place.
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_config_survives_json(make_agent, tiny_env, kind):
     agent = make_agent(kind, discount=0.9)
@@ -299,24 +296,24 @@ def test_initial_epoch_as_in_keras(make_agent, batches):
     assert int(agent.optimizer.iterations) == 3
 
 
-def test_a_second_fit_goes_on(make_agent, tiny_env):
+def test_a_second_fit_goes_on(make_agent, tiny_env, small_replay):
     agent = make_agent("dqn")
     env = tiny_env()
-    arguments = {"steps_per_epoch": 4, "batch_size": 4, "verbose": 0}
-    with kerasrl.replay.Uniform(64) as replay:
-        callbacks = [Collect(warmup_steps=32)]
-        first = agent.fit(env, replay=replay, callbacks=callbacks, **arguments).history
-        assert first["env_steps"] == [36.0]
-        assert replay.size == 32
-        second = agent.fit(env, replay=replay, callbacks=callbacks, **arguments).history
-        assert second["env_steps"] == [40.0]  # Without another warm-up.
-        assert replay.info().current_size == 1
+    replay = small_replay()
+    arguments = {"steps_per_epoch": 4, "batch_size": 4, "replay": replay, "verbose": 0}
+    callbacks = [Collect(warmup_steps=32)]
+    first = agent.fit(env, callbacks=callbacks, **arguments).history
+    assert first["env_steps"] == [36.0]
+    assert replay.size == 32
+    second = agent.fit(env, callbacks=callbacks, **arguments).history
+    assert second["env_steps"] == [40.0]  # Without another warm-up.
+    assert replay.info().current_size == 1
     assert len(env.actions) == 40
     assert int(agent.optimizer.iterations) == 8
     assert int(agent.env_steps) == 40
 
 
-def test_the_warm_up_of_a_trained_agent_is_its_own(make_agent, tiny_env):
+def test_the_warm_up_of_a_trained_agent_is_its_own(make_agent, tiny_env, small_replay):
     class Counting(Collect):
         acted = 0
 
@@ -327,17 +324,24 @@ def test_the_warm_up_of_a_trained_agent_is_its_own(make_agent, tiny_env):
     agent = make_agent("dqn")
     collect = Counting(warmup_steps=32)
     for acted in (4, 4 + 36):
-        agent.fit(tiny_env(), steps_per_epoch=4, batch_size=4, callbacks=[collect], verbose=0)
+        agent.fit(
+            tiny_env(),
+            steps_per_epoch=4,
+            batch_size=4,
+            callbacks=[collect],
+            replay=small_replay(),
+            verbose=0,
+        )
         assert collect.acted == acted
 
 
-def test_default_callbacks_give_way_to_instances_of_their_classes(make_agent, tiny_env):
+def test_default_callbacks_give_way_to_instances_of_their_classes(
+    make_agent, tiny_env, small_replay
+):
     class MyCollect(Collect):
         pass
 
-    seen = []
     mine = [
-        keras.callbacks.LambdaCallback(on_train_begin=lambda logs: seen.append("lambda")),
         MyCollect(warmup_steps=32),
         TargetUpdate(period=7),
         LinearSchedule("epsilon", 0.5, 0.5, steps=1),
@@ -349,7 +353,14 @@ def test_default_callbacks_give_way_to_instances_of_their_classes(make_agent, ti
         def on_train_begin(self, logs=None):
             lists.append([int(t.period) for t in self.model.targets] + [float(agent.epsilon)])
 
-    agent.fit(tiny_env(), steps_per_epoch=1, batch_size=4, callbacks=[*mine, Spy()], verbose=0)
+    agent.fit(
+        tiny_env(),
+        steps_per_epoch=1,
+        batch_size=4,
+        callbacks=[*mine, Spy()],
+        replay=small_replay(),
+        verbose=0,
+    )
     assert lists == [[7, 0.5]]
     assert int(agent.env_steps) == 33  # A second Collect would have taken 1004 more.
 

@@ -45,7 +45,6 @@ def only_batch(dataset):
     return {key: np.float64(value) for key, value in next(iter(dataset)).items()}
 
 
-# LIBRARY BUG, xla: the noise differs, see test_noise_is_the_same_in_every_mode.
 @pytest.mark.parametrize("learn", [True, False], ids=["learned", "fixed"])
 def test_train_step_equals_a_numpy_twin(make_agent, batches, compiled, learn):
     agent = make_agent(
@@ -192,8 +191,6 @@ def test_noise_is_standard_normal_and_another_one_for_every_draw_step_and_seed(m
     np.testing.assert_array_equal(agent.random_normal((5_000, 2), salt=0), draws[-1])
 
 
-# LIBRARY BUG, xla: kerasrl/agents/agent.py, random_normal. stateless_uniform draws the same bits
-# under XLA and makes other floats of them, so that the noise is not "the same under XLA".
 def test_noise_is_the_same_in_every_mode(make_agent, mode):
     agent = make_agent("sac")
     noise = mode(lambda: agent.random_normal((64, 2), salt=1))()

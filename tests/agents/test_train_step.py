@@ -25,7 +25,6 @@ def assert_same_weights(agents, atol):
             np.testing.assert_allclose(other_value, value, atol=atol, err_msg=name)
 
 
-# LIBRARY BUG, sac: fails for xla, whose noise differs; see test_sac.py, noise_is_the_same.
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_weights_and_losses_in_every_mode(make_agent, batches, kind):
     agents = [make_agent(kind, compiled) for compiled in COMPILED.values()]
@@ -51,8 +50,6 @@ def test_the_same_weights_whatever_steps_per_execution(make_agent, batches, kind
         assert all((after[name] != initial[name]).any() for name in after if "kernel" in name)
 
 
-# LIBRARY BUG, sac: kerasrl/networks/target.py, _move. A step size of 1 does not copy: target +
-# (source - target) is rounded, and not the source.
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_target_is_what_the_source_was_at_the_last_period(make_agent, batches, kind):
     agent = make_agent(kind)
@@ -126,7 +123,6 @@ def test_the_step_is_fit_for_a_tpu(make_agent, kind, seed):
         output.name
         for op in graph.get_operations()
         for output in op.outputs
-        if output.dtype not in (tf.resource, tf.variant)
-        and not output.shape.is_fully_defined()
+        if output.dtype not in (tf.resource, tf.variant) and not output.shape.is_fully_defined()
     ]
     assert not shapeless

@@ -1,0 +1,223 @@
+"""Networks that the user brings."""
+
+import gymnasium as gym
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasrl
+from kerasrl.errors import NetworkError
+
+PARTS = gym.spaces.Dict(
+    {"speed": gym.spaces.Box(-1, 1, (2,), np.float32), "place": gym.spaces.Box(-1, 1, (3,))}
+)
+BOX = gym.spaces.Box(-1, 1, (2,), np.float32)
+Dense, Concatenate = keras.layers.Dense, keras.layers.Concatenate
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    """Takes a dict of observations, or that and an action."""
+
+    def __init__(self, outputs, **kwargs):
+        super().__init__(**kwargs)
+        self.outputs_ = outputs
+        self.concatenate = Concatenate()
+        self.dense = Dense(outputs)
+
+    def call(self, inputs):
+        return self.dense(self.concatenate(tf.nest.flatten(inputs)))
+
+    def get_config(self):
+        return {"outputs": self.outputs_, "name": self.name}
+
+
+class NoConfig(keras.Model):
+    def __init__(self, dense):
+        super().__init__()
+        self.dense = dense
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def parts():
+    return {"speed": keras.Input(2, name="speed"), "place": keras.Input(3, name="place")}
+
+
+def with_dict_inputs(outputs):
+    inputs = parts()
+    return keras.Model(inputs, Dense(outputs)(Concatenate()(list(inputs.values()))))
+
+
+def with_a_list_of_named_inputs(outputs):
+    inputs = [keras.Input(3, name="place"), keras.Input(2, name="speed")]
+    return keras.Model(inputs, Dense(outputs)(Concatenate()(inputs)))
+
+
+def critic_with_dict_inputs():
+    inputs, action = parts(), keras.Input(2, name="action")
+    value = Dense(1)(Concatenate()([*inputs.values(), action]))
+    return keras.Model([inputs, action], value)
+
+
+def critic_with_a_list_of_named_inputs():
+    inputs = [keras.Input(3, name="place"), keras.Input(2, name="speed"), keras.Input(2)]
+    return keras.Model(inputs, Dense(1)(Concatenate()(inputs)))
+
+
+def check_trains(agent, batches, env):
+    agent.build(env)
+    agent.compile(run_eagerly=True)
+    (target,) = agent.targets
+    before = [w.numpy() for w in target.network.weights]
+    history = agent.fit(
+        batches(agent, count=2), callbacks=[kerasrl.callbacks.TargetUpdate()], verbose=0
+    ).history
+    assert np.isfinite(history["loss"]).all()
+    assert any((b != a.numpy()).any() for b, a in zip(before, target.network.weights, strict=True))
+
+
+@pytest.mark.parametrize(
+    "make", [with_dict_inputs, with_a_list_of_named_inputs, Subclassed], ids=lambda f: f.__name__
+)
+def test_dqn_takes_networks_of_several_inputs(make, batches, tiny_env):
+    check_trains(kerasrl.DQN(make(2), double=True), batches, tiny_env(PARTS))
+
+
+@pytest.mark.parametrize(
+    ("make_actor", "make_critic"),
+    [
+        (with_dict_inputs, critic_with_dict_inputs),
+        (with_a_list_of_named_inputs, critic_with_a_list_of_named_inputs),
+        (Subclassed, lambda: Subclassed(1)),
+    ],
+    ids=["dict", "list", "subclassed"],
+)
+def test_sac_takes_networks_of_several_inputs(make_actor, make_critic, batches, tiny_env):
+    agent = kerasrl.SAC(make_actor(4), make_critic())
+    check_trains(agent, batches, tiny_env(PARTS, BOX))
+    observation = {"place": tf.zeros((3, 3)), "speed": tf.zeros((3, 2))}
+    assert agent.critic([observation, tf.zeros((3, 2))]).shape == (3, 2)
+
+
+def test_named_inputs_are_matched_by_name_not_by_order(tiny_env):
+    inputs = [keras.Input(2, name="speed"), keras.Input(3, name="place")]  # tf.nest: place first.
+    agent = kerasrl.DQN(keras.Model(inputs, inputs[0]))
+    agent.build(tiny_env(PARTS))
+    observation = {"place": np.zeros((2, 3), "f"), "speed": np.float32([[0, 1], [1, 0]])}
+    np.testing.assert_array_equal(agent.predict(observation, verbose=0), [1, 0])
+
+
+def test_the_networks_of_the_user_are_the_ones_that_are_trained(make_agent, batches, tiny_env):
+    q_network = keras.Sequential([keras.Input(4), Dense(2)])
+    agent = kerasrl.DQN(q_network)
+    agent.build(tiny_env())
+    agent.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    before = q_network.get_weights()
+    agent.fit(batches(agent), verbose=0)
+    assert agent.q_network is q_network
+    assert (before[1] != q_network.get_weights()[1]).any()
+
+
+def test_a_sequential_network_without_an_input_is_built_by_the_agent(batches, tiny_env):
+    agent = kerasrl.DQN(keras.Sequential([Dense(8), Dense(2)]))
+    check_trains(agent, batches, tiny_env())
+
+
+def test_layers_with_a_state_of_their_own_work(batches, tiny_env):
+    layers = [keras.Input(4), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+    check_trains(kerasrl.DQN(keras.Sequential([*layers, Dense(2)])), batches, tiny_env())
+
+
+@pytest.mark.parametrize("layer", ["unregistered", "lambda"])
+@pytest.mark.parametrize("kind", ["dqn", "sac"])
+def test_layers_need_not_be_registered(batches, tiny_env, kind, layer):
+    class Halve(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs / 2
+
+    halve = Halve() if layer == "unregistered" else keras.layers.Lambda(lambda x: x / 2)
+    if kind == "dqn":
+        agent, env = kerasrl.DQN(keras.Sequential([keras.Input(4), halve, Dense(2)])), tiny_env()
+    else:
+        inputs = [keras.Input(4), keras.Input(2)]
+        critic = keras.Model(inputs, Dense(1)(halve(Concatenate()(inputs))))
+        agent, env = kerasrl.SAC(critic=critic), tiny_env(action_space=BOX)
+    check_trains(agent, batches, env)
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (
+            lambda: kerasrl.DQN(keras.Sequential([keras.Input(4), Dense(3)])),
+            r"q_network must map float32\[None, 4\] to a float tensor of shape \[None, 2\]; "
+            r"received float32\[None, 3\]",
+        ),
+        (
+            lambda: kerasrl.DQN(keras.Sequential([keras.Input(5), Dense(2)])),
+            r"q_network must map float32\[None, 4\] to .*; calling it failed with",
+        ),
+        (
+            lambda: kerasrl.DQN(keras.Sequential([keras.Input(4), keras.layers.RepeatVector(2)])),
+            r"shape \[None, 2\]; received float32\[None, 2, 4\]",
+        ),
+    ],
+    ids=["outputs", "inputs", "rank"],
+)
+def test_dqn_says_what_its_network_must_be(make, rule, tiny_env):
+    with pytest.raises(NetworkError, match=rule):
+        make().build(tiny_env())
+
+
+@pytest.mark.parametrize(
+    ("networks", "rule"),
+    [
+        (
+            lambda: {"actor": keras.Sequential([keras.Input(4), Dense(2)])},
+            r"actor must map float32\[None, 4\] to a float tensor of shape \[None, 4\]; "
+            r"received float32\[None, 2\]",
+        ),
+        (
+            lambda: {"critic": keras.Sequential([keras.Input(4), Dense(1)])},
+            r"critic must map .*float32\[None, 4\].*float32\[None, 2\].* to a float tensor of "
+            r"shape \[None, 1\]; calling it failed",
+        ),
+        (
+            lambda: {"critic": with_wide_output()},
+            r"critic must map .*shape \[None, 1\]; received float32\[None, 2\]",
+        ),
+    ],
+    ids=["actor", "critic inputs", "critic outputs"],
+)
+def test_sac_says_what_its_networks_must_be(networks, rule, tiny_env):
+    with pytest.raises(NetworkError, match=rule):
+        kerasrl.SAC(**networks()).build(tiny_env(action_space=BOX))
+
+
+def with_wide_output():
+    inputs = [keras.Input(4), keras.Input(2)]
+    return keras.Model(inputs, Dense(2)(Concatenate()(inputs)))
+
+
+def test_integer_outputs_are_refused(tiny_env):
+    inputs = keras.Input(4)
+    network = keras.Model(inputs, tf.cast(Dense(2)(inputs), tf.int32))
+    with pytest.raises(NetworkError, match="q_network must map .* to a float tensor.*int32"):
+        kerasrl.DQN(network).build(tiny_env())
+
+
+def test_a_network_that_cannot_be_copied_says_what_to_do(tiny_env):
+    with pytest.raises(NetworkError, match=r"must be copied.*get_config\(\)"):
+        kerasrl.DQN(NoConfig(Dense(2))).build(tiny_env())
+
+
+def test_a_failed_build_leaves_the_agent_unbuilt(tiny_env):
+    agent = kerasrl.DQN(keras.Sequential([keras.Input(4), Dense(3)]))
+    with pytest.raises(NetworkError):
+        agent.build(tiny_env())
+    assert not agent.built
+    agent.build(tiny_env(action_space=gym.spaces.Discrete(3)))
+    assert agent.built
