@@ -5,9 +5,11 @@ Stable-Baselines3 does not fit into one environment with kerasrl. Install it int
 
     python examples/benchmarks/against_sb3.py --peer-python path/to/that/python
 
-Each run trains once in a process of its own; what is timed is the run after its warm-up. `sac` is
-Pendulum-v1 with the defaults of both papers' authors; `dqn` is CartPole-v1 with the defaults of
-Stable-Baselines3 (two layers of 64, batches of 32, one update every 4 steps).
+Each run trains once in a process of its own; what is timed is the second half. `sac` is Pendulum-v1
+with the settings of the paper; `dqn` is CartPole-v1 with the defaults of Stable-Baselines3 (two
+layers of 64, batches of 32, one update for every 4 steps). Both sides take turns between acting
+and learning in the same way: with `--steps-per-execution k`, k updates follow the environment steps
+that are due for them, on both.
 """
 
 import argparse
@@ -68,16 +70,27 @@ class Clock:
         return (env_steps() - before) / (time.perf_counter() - began)
 
 
-def time_sb3(task: str) -> float:
+def time_sb3(task: str, steps_per_execution: int) -> float:
     """Environment steps per second of Stable-Baselines3."""
     from stable_baselines3 import DQN, SAC
 
     warmup, timed = STEPS[task]
     if task == "sac":
-        model = SAC("MlpPolicy", "Pendulum-v1", learning_starts=warmup)
+        model = SAC(
+            "MlpPolicy",
+            "Pendulum-v1",
+            learning_starts=warmup,
+            train_freq=steps_per_execution,
+            gradient_steps=steps_per_execution,
+        )
     else:
         model = DQN(
-            "MlpPolicy", "CartPole-v1", learning_starts=warmup, target_update_interval=10_000
+            "MlpPolicy",
+            "CartPole-v1",
+            learning_starts=warmup,
+            target_update_interval=10_000,
+            train_freq=4 * steps_per_execution,
+            gradient_steps=steps_per_execution,
         )
     model.learn(warmup + timed // 2)
     began = time.perf_counter()
@@ -107,13 +120,13 @@ def main() -> None:
     if args.run == "kerasrl":
         print(time_kerasrl(args.task, args.steps_per_execution))
     elif args.run == "sb3":
-        print(time_sb3(args.task))
+        print(time_sb3(args.task, args.steps_per_execution))
     else:
         for task in [args.task] if args.task else STEPS:
             ours, theirs = [], []
             for _ in range(args.repeats):
                 ours.append(run(sys.executable, "kerasrl", task, args.steps_per_execution))
-                theirs.append(run(args.peer_python, "sb3", task, 1))
+                theirs.append(run(args.peer_python, "sb3", task, args.steps_per_execution))
             medians = statistics.median(ours), statistics.median(theirs)
             result = {"task": task, "kerasrl": round(medians[0]), "sb3": round(medians[1])}
             print(json.dumps({**result, "ratio": round(medians[0] / medians[1], 2)}))

@@ -13,7 +13,7 @@ def test_step_size(make_agent, batches, step_size):
     kernel, moved = target.network.weights[0], agent.q_network.weights[0]
     kernel.assign(0 * kernel + 8)
     agent.fit(batches(agent), callbacks=[TargetUpdate(step_size=step_size)], verbose=0)
-    np.testing.assert_allclose(kernel, 8 + step_size * (moved - 8), rtol=1e-6)
+    np.testing.assert_allclose(kernel, 8 * (1 - step_size) + step_size * moved, atol=1e-6)
 
 
 def test_hand_values(make_agent, batches):
