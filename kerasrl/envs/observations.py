@@ -67,7 +67,7 @@ class ObservationReader:
     def non_finite(self, arrays: list[np.ndarray]) -> tuple[str, int] | None:
         """Finds the first NaN or infinity: the leaf's path and the row, or None."""
         for i in self._floats:
-            if not np.isfinite(arrays[i]).all():
+            if np.count_nonzero(np.isfinite(arrays[i])) < arrays[i].size:
                 rows = np.nonzero(~np.isfinite(arrays[i]))[0]
                 return self._leaves[i][0], int(rows[0])
         return None

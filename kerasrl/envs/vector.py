@@ -98,7 +98,7 @@ class Environments(abc.ABC):
         self._check_finite(next_observation)
         self._returns += reward * valid
         ended = valid & (terminated | truncated)
-        episodes = self._finish(ended) if ended.any() else []
+        episodes = self._finish(ended) if np.count_nonzero(ended) else []
         if observation is not next_observation:
             self._check_finite(observation)
         return Step(
@@ -136,7 +136,7 @@ class Environments(abc.ABC):
 
     def _check_reward(self, reward: np.ndarray, action: np.ndarray) -> None:
         finite = np.abs(reward) <= _LARGEST_REWARD
-        if not finite.all():
+        if np.count_nonzero(finite) < self.num_envs:
             env = int(np.nonzero(~finite)[0][0])
             raise self._error(
                 env,
@@ -230,7 +230,7 @@ class EnvList(Environments):
         return reward if np.ndim(reward) == 0 else np.asarray(reward).item()
 
     def _reset_ended(self, ended: np.ndarray, observation: list[np.ndarray]) -> list[np.ndarray]:
-        if not ended.any():
+        if not np.count_nonzero(ended):
             return observation
         observation = [leaf.copy() for leaf in observation]
         for i in np.nonzero(ended)[0]:

@@ -83,7 +83,7 @@ class TransitionWriter:
         began[self._reward] = 0.0
         self._open += step.valid
         ended = step.valid & (step.terminated | step.truncated)
-        any_ended = ended.any()
+        any_ended = np.count_nonzero(ended)  # Some ten times as fast as any() on small arrays.
         for age in reversed(range(self._n_step)):
             rows = self._window[(self._time - age) % self._n_step]
             rows[self._reward] += self._discounts[age] * step.reward
@@ -91,17 +91,18 @@ class TransitionWriter:
                 self._write(rows, step.valid & (self._open > age), age, step)
             elif any_ended:
                 self._write(rows, ended & (self._open > age), age, step)
-        self._open[self._open == self._n_step] -= 1
+        np.minimum(self._open, self._n_step - 1, out=self._open)
         if any_ended:
             self._open[ended] = 0
         self._time += 1
 
     def _write(self, rows: np.ndarray, complete: np.ndarray, age: int, step: Step) -> None:
-        if not complete.any():
+        count = np.count_nonzero(complete)
+        if not count:
             return
         rows[self._bootstrap] = np.where(step.terminated, 0.0, self._discounts[age])
         self._set(rows, "next_observation", step.next_observation)
-        self._sink.insert(rows if complete.all() else rows[complete])
+        self._sink.insert(rows if count == len(rows) else rows[complete])
 
     def _set(self, rows: np.ndarray, key: str, leaves: list[np.ndarray]) -> None:
         for field, leaf in zip(self._fields[key], leaves, strict=True):
