@@ -24,7 +24,7 @@ class Story:
         self._started = time.perf_counter()
 
     def report(self, agent: kerasrl.Agent, env: str) -> None:
-        """Prints `env_steps`, `seconds` of training, and the mean return of 20 greedy episodes."""
+        """Prints environment steps, seconds so far, and the return of 20 greedy episodes."""
         seconds = time.perf_counter() - self._started
         results = agent.evaluate(env, episodes=20, seed=self.seed, verbose=0, return_dict=True)
         figures = {"env_steps": int(agent.env_steps.numpy()), "seconds": round(seconds, 1)}

@@ -37,7 +37,10 @@ def time_kerasrl(task: str, steps_per_execution: int) -> float:
         layers = [keras.layers.Dense(64, "relu"), keras.layers.Dense(64, "relu")]
         q_network = keras.Sequential([*layers, keras.layers.Dense(2)])
         agent, env, batch_size = kerasrl.DQN(q_network), "CartPole-v1", 32
-        agent.compile(keras.optimizers.Adam(1e-4), steps_per_execution=steps_per_execution)
+        agent.compile(
+            keras.optimizers.Adam(1e-4, global_clipnorm=10.0),
+            steps_per_execution=steps_per_execution,
+        )
         own = [kerasrl.callbacks.Collect(4, warmup), kerasrl.callbacks.TargetUpdate(2_500)]
     clock = Clock(keras.callbacks.Callback)
     agent.fit(
@@ -45,6 +48,7 @@ def time_kerasrl(task: str, steps_per_execution: int) -> float:
         env_steps=warmup + timed,
         epochs=2,
         batch_size=batch_size,
+        replay=kerasrl.replay.Uniform(capacity=1_000_000),
         callbacks=[*own, clock.callback],
         verbose=0,
     )
@@ -117,6 +121,8 @@ def main() -> None:
     parser.add_argument("--steps-per-execution", type=int, default=1)
     parser.add_argument("--run", choices=["kerasrl", "sb3"], help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if not args.run and not args.peer_python:
+        parser.error("--peer-python is needed: the interpreter that Stable-Baselines3 is in")
     if args.run == "kerasrl":
         print(time_kerasrl(args.task, args.steps_per_execution))
     elif args.run == "sb3":

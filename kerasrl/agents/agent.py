@@ -13,6 +13,8 @@ from kerasrl.errors import ArgumentError
 from kerasrl.networks import Target
 from kerasrl.replay import Uniform
 
+_STREAM = 3  # Random numbers apart from those of whatever else has the run's seed.
+
 
 class Agent(keras.Model):
     """The base of every agent: a `keras.Model` whose data are environments.
@@ -37,7 +39,8 @@ class Agent(keras.Model):
 
     Attributes:
         observation_space, action_space: `gymnasium.Space`s, None before the agent is built.
-        env_steps: int64 weight, environment steps collected in the agent's life.
+        env_steps: int64 weight, environment steps collected in the agent's life; like every weight
+            it goes back when weights are restored.
         run: `kerasrl.agents.fitting.Run` while `fit` is at work, else None.
     """
 
@@ -141,7 +144,8 @@ class Agent(keras.Model):
                 TensorFlow, the environments, exploration and sampling.
             validation_data: environment to evaluate in, as for `x`.
             validation_freq: int, epochs from one evaluation to the next.
-            callbacks: list of Keras callbacks.
+            callbacks: list of Keras callbacks. One that has a method `close` is closed at the end,
+                whatever happens.
             verbose: 0, 1, 2 or "auto", as in Keras.
             initial_epoch: int, the epoch to start from, as in Keras.
 
@@ -157,6 +161,9 @@ class Agent(keras.Model):
         run = fitting.Run(seed=seed, env_steps=env_steps)
         verbose = fitting.verbosity(verbose)
         with fitting.running(self, run) as resources:
+            # Keras leaves it changed when a run ends within the last execution of an epoch.
+            steps_per_execution = self._steps_per_execution
+            resources.callback(steps_per_execution.assign, steps_per_execution.numpy())
             fitting.seed_everything(self, seed)
             if isinstance(x, tf.data.Dataset):
                 fitting.check_offline(
@@ -170,9 +177,10 @@ class Agent(keras.Model):
                 fitting.open_environments(self, run, resources, x, num_envs)
                 batch_size = self.default_batch_size if batch_size is None else batch_size
                 dataset = fitting.open_replay(self, run, resources, replay, batch_size)
-            evaluation = fitting.evaluation(x, validation_data, validation_freq, seed)
-            given = [*evaluation, *(callbacks or [])]
+            given = fitting.evaluation(validation_data, validation_freq, seed)
+            given += [] if callbacks is None else tf.nest.flatten(callbacks)
             listed = fitting.all_callbacks(self, run, resources, given)
+            fitting.check_shared(run, x, listed)
             epochs, steps_per_epoch = fitting.length(
                 run, listed, epochs, steps_per_epoch, initial_epoch
             )
@@ -273,7 +281,8 @@ class Agent(keras.Model):
 
     def reseed(self, seed: int | None) -> None:
         """Seeds `random_normal`; None seeds it from the operating system's randomness."""
-        self.noise_seed.assign(int(np.random.default_rng(seed).integers(2**31)))
+        rng = np.random.default_rng(None if seed is None else [seed, _STREAM])
+        self.noise_seed.assign(int(rng.integers(2**31)))
 
     @property
     def observation_spec(self) -> Any:
@@ -318,7 +327,12 @@ class Agent(keras.Model):
         if not fitting.is_compiled(self):
             return None
         serialize = keras.saving.serialize_keras_object
-        return {name: serialize(getattr(self, name)) for name in self.optimized_variables()}
+        return {
+            **{name: serialize(getattr(self, name)) for name in self.optimized_variables()},
+            "steps_per_execution": int(self._steps_per_execution.numpy()),
+            "jit_compile": self.jit_compile,
+            "run_eagerly": self.run_eagerly,
+        }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with what `get_compile_config` gave, and makes the optimizers' variables."""

@@ -20,8 +20,13 @@ def check_action_space(agent: keras.Model, kind: type[gym.Space], others: str) -
 
 
 def check_bounded(agent: keras.Model) -> None:
-    """Raises `SpaceError` unless every bound of the agent's Box action space is finite."""
+    """Raises `SpaceError` unless the agent's Box action space is of floats and bounded."""
     space = agent.action_space
+    if space.dtype.kind != "f":
+        raise SpaceError(
+            f"{type(agent).__name__} acts with real numbers; received {space}. Use a float Box, "
+            "and round within the environment."
+        )
     if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
         raise SpaceError(
             f"{type(agent).__name__} squashes actions between the bounds of the action space, so "

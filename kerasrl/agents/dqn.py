@@ -85,13 +85,15 @@ class DQN(Agent):
         """Makes the default network unless one was given, and the target network."""
         check_action_space(self, gym.spaces.Discrete, others="SAC")
         num_actions = int(self.action_space.n)
-        if self.q_network is None:
+        q_network = self.q_network
+        if q_network is None:
             inputs, features = observation_features(self.observation_space)
             head = DuelingHead if self.dueling else keras.layers.Dense
             values = head(num_actions)(MLP((256, 256))(features))
-            self.q_network = keras.Model(inputs, values, name="q_network")
-        check_network("q_network", self.q_network, self.observation_spec, (None, num_actions))
-        self.target_network = Target(self.q_network, name="target_network")
+            q_network = keras.Model(inputs, values, name="q_network")
+        check_network("q_network", q_network, self.observation_spec, (None, num_actions))
+        target_network = Target(q_network, name="target_network")
+        self.q_network, self.target_network = q_network, target_network
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection, target updates and the annealing of epsilon."""

@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import gymnasium as gym
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasrl import envs
@@ -39,12 +41,15 @@ class Run:
         replay: the open replay; None when training on a dataset.
         seed: int or None, as given to `fit`.
         env_steps: int or None, the budget of environment steps.
+        evaluates_in_training_environment: bool, whether an evaluation leaves the environments in
+            the middle of another episode.
     """
 
     environments: Any = None
     replay: Any = None
     seed: int | None = None
     env_steps: int | None = None
+    evaluates_in_training_environment: bool = False
 
 
 @contextlib.contextmanager
@@ -73,6 +78,8 @@ def is_compiled(agent: keras.Model) -> bool:
 def seed_everything(agent: keras.Model, seed: int | None) -> None:
     """Seeds Python, NumPy, TensorFlow and the agent's own noise; does nothing for None."""
     if seed is not None:
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise ArgumentError(f"seed must be an int >= 0 or None; received {seed!r}.")
         keras.utils.set_random_seed(seed)
         agent.reseed(seed)
 
@@ -92,13 +99,17 @@ def spec_of(agent: keras.Model, env: Any) -> envs.EnvSpec:
 
 def check_same_spaces(agent: keras.Model, spec: envs.EnvSpec) -> None:
     """Raises `SpaceError` unless `spec` is what the agent was built for."""
-    built = envs.EnvSpec(agent.observation_space, agent.action_space)
+    built = _built_spec(agent)
     if spec != built:
         raise SpaceError(
             f"this agent was built for observations {built.observation_space} and actions "
             f"{built.action_space}; received an environment with {spec.observation_space} and "
             f"{spec.action_space}. Make another agent for it."
         )
+
+
+def _built_spec(agent: keras.Model) -> envs.EnvSpec:
+    return envs.EnvSpec(agent.observation_space, agent.action_space)
 
 
 def open_environments(
@@ -125,7 +136,7 @@ def open_replay(
             f"batch_size counts all replicas and must be a multiple of their number, {replicas}; "
             f"received {batch_size}."
         )
-    run.replay = replay or agent.default_replay()
+    run.replay = agent.default_replay() if replay is None else replay
     if replay is None:
         resources.callback(run.replay.close)
     run.replay.open(transition_spec(run.environments.spec), run.seed)
@@ -151,10 +162,28 @@ def offline_dataset(agent: keras.Model, dataset: tf.data.Dataset, env: Any) -> t
         )
     if env is not None:
         agent.build(env)
+    dataset = _checked_batches(dataset, transition_spec(_built_spec(agent)))
     options = tf.data.Options()
     options.autotune.enabled = False  # Its thread holds up the end of a run by up to a minute.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.with_options(options)
+
+
+def _checked_batches(dataset: tf.data.Dataset, spec: dict[str, Any]) -> tf.data.Dataset:
+    """Checks the names in a dataset's batches, and casts what NumPy makes float64 of."""
+    element = dataset.element_spec
+    if not isinstance(element, dict) or not set(spec) <= set(element):
+        received = sorted(element) if isinstance(element, dict) else element
+        raise ArgumentError(
+            f"a dataset must yield dicts with {sorted(spec)}, each batched; received {received}."
+        )
+    return dataset.map(
+        lambda batch: {
+            **batch,
+            "reward": tf.cast(batch["reward"], tf.float32),
+            "discount": tf.cast(batch["discount"], tf.float32),
+        }
+    )
 
 
 def all_callbacks(
@@ -174,6 +203,11 @@ def all_callbacks(
     if run.environments is None:
         own = [callback for callback in own if not isinstance(callback, Collect)]
     listed = sorted([*own, *given], key=_rank)
+    if run.environments is not None and not any(isinstance(c, Collect) for c in listed):
+        raise ArgumentError(
+            f"{type(agent).__name__} has no Collect to act in the environments with. Return one "
+            "from default_callbacks(), or pass one in callbacks."
+        )
     for callback in listed:
         if hasattr(callback, "close"):
             resources.callback(callback.close)
@@ -189,16 +223,22 @@ def _rank(callback: keras.callbacks.Callback) -> int:
     return 0 if isinstance(callback, Evaluation) else 1 if isinstance(callback, Collect) else 2
 
 
-def evaluation(x: Any, env: Any, every_epochs: int, seed: int | None) -> list[Evaluation]:
+def check_shared(run: Run, x: Any, listed: list[keras.callbacks.Callback]) -> None:
+    """Warns when evaluations take place in the very environment that is trained on."""
+    given = isinstance(x, gym.Env | gym.vector.VectorEnv)
+    if given and any(isinstance(c, Evaluation) and c.env is x for c in listed):
+        run.evaluates_in_training_environment = True
+        warnings.warn(
+            "validation_data is the environment that is trained on: evaluating breaks off the "
+            "episode that is being collected. Give it an environment of its own.",
+            stacklevel=3,
+        )
+
+
+def evaluation(env: Any, every_epochs: int, seed: int | None) -> list[Any]:
     """The `Evaluation` that `validation_data` stands for, if any."""
     if env is None:
         return []
-    if env is x and not isinstance(env, str) and not callable(env):
-        warnings.warn(
-            "validation_data is the environment that is trained on, and evaluating resets it in "
-            "the middle of an episode. Give it an environment of its own.",
-            stacklevel=3,
-        )
     seed = None if seed is None else seed + _EVALUATION_SEED_OFFSET
     return [Evaluation(env, every_epochs=every_epochs, seed=seed)]
 
@@ -235,7 +275,7 @@ def length(
 def _updates(run: Run, env_steps: int, listed: list[keras.callbacks.Callback]) -> int:
     """Gradient steps that a budget of environment steps allows."""
     collect = next(callback for callback in listed if isinstance(callback, Collect))
-    warmup = collect.warmup_steps if run.replay.size < collect.warmup_steps else 0
+    warmup = collect.warm_up_due(run.replay)
     updates = math.ceil((env_steps - warmup) / collect.env_steps_per_update)
     if updates < 1:
         raise ArgumentError(

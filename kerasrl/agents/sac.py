@@ -108,25 +108,27 @@ class SAC(Agent):
         check_action_space(self, gym.spaces.Box, others="DQN")
         check_bounded(self)
         low, high = self.action_space.low.ravel(), self.action_space.high.ravel()
-        self._scale, self._offset = (high - low) / 2, (high + low) / 2
         size = low.size
-        if self.target_entropy is None:
-            self.target_entropy = -float(size)
         inputs, features = observation_features(self.observation_space)
         action = keras.Input((size,), name="action")
-        if self.actor is None:
+        actor, critic = self.actor, self.critic
+        if actor is None:
             parameters = keras.layers.Dense(2 * size)(MLP((256, 256))(features))
-            self.actor = keras.Model(inputs, parameters, name="actor")
-        if self.critic is None:
+            actor = keras.Model(inputs, parameters, name="actor")
+        if critic is None:
             joint = keras.layers.Concatenate()([features, action])
             value = keras.layers.Dense(1)(MLP((256, 256))(joint))
-            self.critic = keras.Model([inputs, action], value, name="critic")
+            critic = keras.Model([inputs, action], value, name="critic")
         specs = [self.observation_spec, tf.TensorSpec((size,), tf.float32)]
-        check_network("actor", self.actor, specs[0], (None, 2 * size))
-        check_network("critic", self.critic, specs, (None, 1))
-        self._critic_name = self.critic.name
-        self.critic = twin(self.critic, [inputs, action])
-        self.target_critic = Target(self.critic, name="target_critic")
+        check_network("actor", actor, specs[0], (None, 2 * size))
+        check_network("critic", critic, specs, (None, 1))
+        twin_critic = twin(critic, [inputs, action])
+        target_critic = Target(twin_critic, name="target_critic")
+        self.actor, self.critic, self.target_critic = actor, twin_critic, target_critic
+        self._critic_name = critic.name
+        self._scale, self._offset = (high - low) / 2, (high + low) / 2
+        if self.target_entropy is None:
+            self.target_entropy = -float(size)
 
     def optimized_variables(self) -> dict[str, list[tf.Variable]]:
         """The variables that each of `compile`'s optimizers changes, by the argument's name."""
@@ -177,7 +179,7 @@ class SAC(Agent):
         )
 
     def _update_critic(self, batch: dict[str, Any]) -> tf.Tensor:
-        action_tm1 = (self._flat(batch["action"]) - self._offset) / self._scale
+        action_tm1 = tf.math.divide_no_nan(self._flat(batch["action"]) - self._offset, self._scale)
         action_t, log_prob_t = self._sample(batch["next_observation"], salt=0)
         target = losses.soft_td_target(
             batch["reward"],

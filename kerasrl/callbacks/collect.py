@@ -10,9 +10,10 @@ import numpy as np
 from kerasrl.envs import Episode
 from kerasrl.errors import ArgumentError
 from kerasrl.policies import PolicySnapshot, random_actions
-from kerasrl.replay import TransitionWriter
+from kerasrl.replay import TransitionWriter, Uniform
 
 _ROUNDING = 1e-6
+_STREAM = 1  # Random numbers apart from those of whatever else has the run's seed.
 
 
 class Collect(keras.callbacks.Callback):
@@ -58,6 +59,10 @@ class Collect(keras.callbacks.Callback):
         """
         return self.model.explore(self._policy(observation), self._rng)
 
+    def warm_up_due(self, replay: Uniform) -> int:
+        """Environment steps that are left to take before `replay` may be sampled."""
+        return max(0, self.warmup_steps - replay.size) if replay.size < replay.capacity else 0
+
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Resets the environments and warms up."""
         run = self.model.run
@@ -66,13 +71,10 @@ class Collect(keras.callbacks.Callback):
                 "Collect needs environments to act in; this fit trains on a dataset. Leave it out."
             )
         self._environments, self._replay = run.environments, run.replay
-        self._rng = np.random.default_rng(run.seed)
+        self._rng = np.random.default_rng(None if run.seed is None else [run.seed, _STREAM])
         spec, num_envs = self._environments.spec, self._environments.num_envs
-        self._writer = TransitionWriter(
-            self._replay, num_envs, self.model.n_step, self.model.discount
-        )
         self._policy = PolicySnapshot(self.model.policy, spec.observation, num_envs)
-        self._observation = self._environments.reset(run.seed)
+        self._restart(run.seed)
         self._budget = math.inf if run.env_steps is None else run.env_steps
         self._taken_before, self._taken = int(self.model.env_steps.numpy()), 0
         self._updates = 0
@@ -83,6 +85,8 @@ class Collect(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's account; the warm-up counts for the first."""
+        if self._logs and self.model.run.evaluates_in_training_environment:
+            self._restart(seed=None)
         if self._logs:
             self._episodes = _Mean()
             self._epoch_begin = (time.perf_counter(), self._taken)
@@ -112,11 +116,17 @@ class Collect(keras.callbacks.Callback):
         if logs is not None:
             logs.update(self._logs)
 
+    def _restart(self, seed: int | None) -> None:
+        self._writer = TransitionWriter(
+            self._replay, self._environments.num_envs, self.model.n_step, self.model.discount
+        )
+        self._observation = self._environments.reset(seed)
+
     def _warm_up(self) -> None:
         trained = int(self.model.optimizer.iterations.numpy()) > 0
         space, num_envs = self._environments.spec.action_space, self._environments.num_envs
-        needed = max(1, self.warmup_steps)
-        while self._replay.size == 0 or (self._replay.size < needed and self._taken < needed):
+        due = self.warm_up_due(self._replay)
+        while self._replay.size == 0 or self._taken < due:
             if self._exhausted():
                 raise ArgumentError(
                     f"env_steps={self._budget} leave nothing to train on: the warm-up has taken "

@@ -114,9 +114,19 @@ def _space_config(space: Any) -> dict[str, Any]:
         bounds = {"low": _compact(space.low), "high": _compact(space.high)}
         return {"kind": kind, **bounds, "shape": list(space.shape), "dtype": str(space.dtype)}
     if isinstance(space, gym.spaces.Discrete):
-        return {"kind": kind, "n": int(space.n), "start": int(space.start)}
+        return {
+            "kind": kind,
+            "n": int(space.n),
+            "start": int(space.start),
+            "dtype": str(space.dtype),
+        }
     if isinstance(space, gym.spaces.MultiDiscrete):
-        return {"kind": kind, "nvec": space.nvec.tolist(), "start": space.start.tolist()}
+        return {
+            "kind": kind,
+            "nvec": space.nvec.tolist(),
+            "start": space.start.tolist(),
+            "dtype": str(space.dtype),
+        }
     return {"kind": kind, "n": list(space.shape)}
 
 
@@ -132,6 +142,10 @@ def _space(config: dict[str, Any]) -> gym.Space:
             np.broadcast_to(np.array(config[key], dtype), shape) for key in ("low", "high")
         )
         return gym.spaces.Box(low, high, shape, dtype)
+    if arguments.get("dtype") == "int64":
+        del arguments["dtype"]  # The default, and early Gymnasium takes no other for Discrete.
+    elif "dtype" in arguments:
+        arguments["dtype"] = np.dtype(arguments["dtype"]).type
     kinds = {leaf.__name__: leaf for leaf in _LEAVES}
     return kinds[config["kind"]](**arguments)
 

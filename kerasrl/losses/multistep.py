@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from kerasrl.errors import ArgumentError
+
 
 def discounted_returns(r_t: tf.Tensor, discount_t: tf.Tensor, v_t: tf.Tensor) -> tf.Tensor:
     """Computes the return from every step to the end of a sequence.
@@ -65,13 +67,15 @@ def n_step_bootstrapped_returns(
         Sutton and Barto, Reinforcement Learning: An Introduction (2nd ed., 2018), section 7.1.
     """
     if n < 1:
-        raise ValueError(f"n counts the rewards before the value and is at least 1; received {n}.")
+        raise ArgumentError(
+            f"n counts the rewards before the value and is at least 1; received {n}."
+        )
     r_t = tf.convert_to_tensor(r_t)
     discount_t = tf.convert_to_tensor(discount_t)
     v_t = tf.convert_to_tensor(v_t)
     for name, x in (("discount_t", discount_t), ("v_t", v_t)):
         if not x.shape.is_compatible_with(r_t.shape):
-            raise ValueError(
+            raise ArgumentError(
                 f"n_step_bootstrapped_returns needs {name} of the shape of r_t, {r_t.shape}; "
                 f"received {x.shape}."
             )

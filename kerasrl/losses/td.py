@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from kerasrl.errors import ArgumentError
+
 
 def td_target(r_t: tf.Tensor, discount_t: tf.Tensor, v_t: tf.Tensor) -> tf.Tensor:
     """Computes what a value estimate should have been: `r_t + discount_t * v_t`.
@@ -23,7 +25,7 @@ def td_target(r_t: tf.Tensor, discount_t: tf.Tensor, v_t: tf.Tensor) -> tf.Tenso
     """
     shapes = [tf.convert_to_tensor(x).shape for x in (r_t, discount_t, v_t)]
     if len({shape.rank for shape in shapes} - {0, None}) > 1:
-        raise ValueError(
+        raise ArgumentError(
             "td_target needs r_t, discount_t and v_t of one shape, a value per example; received "
             f"{shapes[0]}, {shapes[1]} and {shapes[2]}. "
             "Drop an axis of size 1 with tf.squeeze(x, axis=-1)."

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasrl.errors import NetworkError
@@ -45,13 +46,27 @@ def twin(critic: keras.Model, inputs: list[Any]) -> keras.Model:
     Returns:
         Keras model from `inputs` to `[B, 2]`.
 
+    Raises:
+        NetworkError: when the critic cannot be cloned, or its clone starts with the same weights.
+
     Reference:
         Fujimoto et al., "Addressing function approximation error in actor-critic methods", 2018.
     """
     second = clone(critic, same_weights=False)
+    if _same_random_weights(critic, second):
+        raise NetworkError(
+            f"the twin of {critic.name} starts with the very same weights, so that two are no "
+            "better than one. Leave the seed= out of its initializers."
+        )
     second._name = f"{critic.name}_twin"
     values = keras.layers.Concatenate()([critic(inputs), second(inputs)])
     return keras.Model(inputs, values, name=f"twin_{critic.name}")
+
+
+def _same_random_weights(one: keras.Model, other: keras.Model) -> bool:
+    pairs = list(zip(one.get_weights(), other.get_weights(), strict=True))
+    varied = any(np.ptp(first) > 0 for first, _ in pairs if first.size)
+    return varied and all(np.array_equal(first, second) for first, second in pairs)
 
 
 def _clone_layer(layer: keras.layers.Layer) -> keras.layers.Layer:

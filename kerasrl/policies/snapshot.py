@@ -83,9 +83,11 @@ class _Lite:
         reads = [op for op in graph.graph.get_operations() if op.type == "ReadVariableOp"]
         handles = {inner.op.name: outer for outer, inner in graph.graph.captures}
         self._weights = [(handles[op.inputs[0].op.name], op.outputs[0].dtype) for op in reads]
+        function = _with_weights_as_inputs(graph, reads, inputs)
         with muted():
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([function], function)
             self._interpreter = tf.lite.Interpreter(
-                model_content=_convert(graph, reads, inputs), num_threads=1
+                model_content=converter.convert(), num_threads=1
             )
             self._interpreter.allocate_tensors()
         indices = [detail["index"] for detail in self._interpreter.get_input_details()]
@@ -93,8 +95,8 @@ class _Lite:
         self._weight_indices = indices[len(inputs) :]
         (output,) = self._interpreter.get_output_details()
         self._output = output["index"]
+        self._check(function, [*self._leaf_indices, *self._weight_indices])
         self.update()
-        self._check(graph, inputs)
 
     def update(self) -> None:
         for index, (handle, dtype) in zip(self._weight_indices, self._weights, strict=True):
@@ -107,22 +109,27 @@ class _Lite:
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output)
 
-    def _check(self, graph: Any, inputs: list[tf.TensorSpec]) -> None:
-        rng = np.random.default_rng(0)  # Leaves of other values, so that a mix-up would show.
-        observation = [
-            rng.standard_normal(spec.shape).astype(spec.dtype.as_numpy_dtype)
-            if spec.dtype.is_floating
-            else np.ones(spec.shape, spec.dtype.as_numpy_dtype)
-            for spec in inputs
-        ]
-        expected = _Function(graph)(observation)
-        received = self(observation)
+    def _check(self, function: Any, indices: list[int]) -> None:
+        rng = np.random.default_rng(0)  # Other values everywhere, so that a mix-up would show.
+        values = [_random(source, rng) for source in function.inputs]
+        for index, value in zip(indices, values, strict=True):
+            self._interpreter.set_tensor(index, value)
+        self._interpreter.invoke()
+        received = self._interpreter.get_tensor(self._output)
+        (expected,) = function(*[tf.constant(value) for value in values])
         if not np.allclose(received, expected, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
             raise ValueError("the converted policy computes other numbers")
 
 
-def _convert(graph: Any, reads: list, inputs: list[tf.TensorSpec]) -> bytes:
-    """Converts a concrete function, every variable it reads turned into an input after its own."""
+def _random(source: tf.Tensor, rng: np.random.Generator) -> np.ndarray:
+    dtype = source.dtype.as_numpy_dtype
+    if source.dtype.is_floating:
+        return rng.uniform(0.1, 1.0, source.shape).astype(dtype)
+    return rng.integers(0, 2, source.shape).astype(dtype)
+
+
+def _with_weights_as_inputs(graph: Any, reads: list, inputs: list[tf.TensorSpec]) -> Any:
+    """Makes every variable that a concrete function reads an input after its own."""
     definition = graph.graph.as_graph_def()
     for node in definition.node:
         data_inputs = [name for name in node.input if not name.startswith("^")]
@@ -138,5 +145,4 @@ def _convert(graph: Any, reads: list, inputs: list[tf.TensorSpec]) -> bytes:
         )
 
     signature = [tf.TensorSpec(source.shape, source.dtype) for source in sources]
-    function = tf.compat.v1.wrap_function(pure, signature)
-    return tf.lite.TFLiteConverter.from_concrete_functions([function], function).convert()
+    return tf.compat.v1.wrap_function(pure, signature)

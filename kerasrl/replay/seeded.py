@@ -87,8 +87,8 @@ class SeededSampler:
             chosen = self._rng.integers(len(self._keys), size=batch_size)
             distinct, index = np.unique(chosen, return_inverse=True)
             blocks = np.stack([self._fetch(self._keys[i]) for i in distinct])[index]  # [B, K, D]
-        order = np.tile(np.arange(blocks.shape[1]), (batch_size, 1))
-        order = self._rng.permuted(order, axis=1)
+            order = np.tile(np.arange(blocks.shape[1]), (batch_size, 1))
+            order = self._rng.permuted(order, axis=1)
         rows = np.take_along_axis(blocks, order[:, :, np.newaxis], axis=1)
         return rows.transpose(1, 0, 2)
 

@@ -10,13 +10,15 @@ from kerasrl.errors import ArgumentError, ReplayError
 from kerasrl.replay import dataset
 from kerasrl.replay.packing import Packer
 from kerasrl.replay.seeded import SeededSampler
-from kerasrl.replay.server import LoopbackServer
+from kerasrl.replay.server import LoopbackServer, release_freed_memory
 
 _TABLE = "replay"
 _MOST_ROWS = 64
 _FEWEST_ROWS = 16
 _MOST_BLOCK_BYTES = 64 * 1024
-_FLUSH_EVERY = 16
+_FLUSH_EVERY = 16  # Blocks.
+_RELEASE_EVERY = 1024  # Blocks.
+_STREAM = 2
 
 
 class Uniform:
@@ -67,7 +69,7 @@ class Uniform:
                 raise ReplayError(
                     "this replay holds transitions of another shape: it was opened for "
                     f"{self._spec} and is now asked for {spec}. Use a replay of its own for each "
-                    "environment and n_step."
+                    "environment."
                 )
             self._reseed(seed)
             return
@@ -171,8 +173,7 @@ class Uniform:
     def _seeded_sampler(self, seed: int | None) -> SeededSampler | None:
         if seed is None:
             return None
-        rng = np.random.default_rng(seed)
-        return SeededSampler(self._client, _TABLE, self._max_blocks, rng)
+        return SeededSampler(self._client, _TABLE, self._max_blocks, _stream(seed))
 
     def _reseed(self, seed: int | None) -> None:
         if seed is None:
@@ -183,7 +184,7 @@ class Uniform:
                 "samples repeatable any more. Give it a seed from the first fit on, or use a new "
                 "replay."
             )
-        self._sampler.reseed(np.random.default_rng(seed))
+        self._sampler.reseed(_stream(seed))
 
     def _insert_block(self) -> None:
         if self._sampler is not None:
@@ -192,6 +193,8 @@ class Uniform:
             self._write_block(priority=1.0)
             if self._num_blocks % _FLUSH_EVERY == 0:
                 self._writer.flush(block_until_num_items=_FLUSH_EVERY)
+        if self._num_blocks % _RELEASE_EVERY == 0:
+            release_freed_memory()
 
     def _write_and_flush(self, priority: float) -> None:
         self._write_block(priority)
@@ -206,6 +209,11 @@ class Uniform:
     def _require_open(self) -> None:
         if self._server is None:
             raise ReplayError("this replay is not open; fit() opens it, or call open(spec).")
+
+
+def _stream(seed: int) -> np.random.Generator:
+    """Random numbers of the replay's own, apart from those of whatever else has this seed."""
+    return np.random.default_rng([seed, _STREAM])
 
 
 def _rows_per_block(capacity: int, row_bytes: int) -> int:
