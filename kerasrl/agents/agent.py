@@ -6,8 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasrl import envs
-from kerasrl.agents import evaluating, fitting
+from kerasrl.agents import building, evaluating, fitting, offline, run_callbacks, run_length
 from kerasrl.callbacks import Collect
 from kerasrl.errors import ArgumentError
 from kerasrl.networks import Target
@@ -94,9 +93,9 @@ class Agent(keras.Model):
             SpaceError: when the agent cannot serve the spaces.
             AgentStateError: when it is called with shapes, as Keras does on a first call.
         """
-        spec = fitting.spec_of(self, env)
+        spec = building.spec_of(self, env)
         if self.built:
-            fitting.check_same_spaces(self, spec)
+            building.check_same_spaces(self, spec)
             return
         self.observation_space, self.action_space = spec.observation_space, spec.action_space
         with self.distribute_strategy.scope():
@@ -159,29 +158,29 @@ class Agent(keras.Model):
             SpaceError: when the agent cannot serve the environment's spaces.
         """
         run = fitting.Run(seed=seed, env_steps=env_steps)
-        verbose = fitting.verbosity(verbose)
+        verbose = run_callbacks.verbosity(verbose)
         with fitting.running(self, run) as resources:
             # Keras leaves it changed when a run ends within the last execution of an epoch.
             steps_per_execution = self._steps_per_execution
             resources.callback(steps_per_execution.assign, steps_per_execution.numpy())
             fitting.seed_everything(self, seed)
             if isinstance(x, tf.data.Dataset):
-                fitting.check_offline(
+                offline.check_offline(
                     env_steps=env_steps,
                     batch_size=batch_size,
                     replay=replay,
                     num_envs=None if num_envs == 1 else num_envs,
                 )
-                dataset = fitting.offline_dataset(self, x, validation_data)
+                dataset = offline.offline_dataset(self, x, validation_data)
             else:
                 fitting.open_environments(self, run, resources, x, num_envs)
                 batch_size = self.default_batch_size if batch_size is None else batch_size
                 dataset = fitting.open_replay(self, run, resources, replay, batch_size)
-            given = fitting.evaluation(validation_data, validation_freq, seed)
+            given = run_callbacks.evaluation(validation_data, validation_freq, seed)
             given += [] if callbacks is None else tf.nest.flatten(callbacks)
-            listed = fitting.all_callbacks(self, run, resources, given)
-            fitting.check_shared(run, x, listed)
-            epochs, steps_per_epoch = fitting.length(
+            listed = run_callbacks.all_callbacks(self, run, resources, given)
+            run_callbacks.check_shared(run, x, listed)
+            epochs, steps_per_epoch = run_length.length(
                 run, listed, epochs, steps_per_epoch, initial_epoch
             )
             return super().fit(
@@ -189,7 +188,9 @@ class Agent(keras.Model):
                 epochs=epochs,
                 steps_per_epoch=steps_per_epoch,
                 initial_epoch=initial_epoch,
-                callbacks=fitting.keras_callbacks(self, listed, epochs, steps_per_epoch, verbose),
+                callbacks=run_callbacks.keras_callbacks(
+                    self, listed, epochs, steps_per_epoch, verbose
+                ),
                 verbose=verbose,
             )
 
@@ -287,7 +288,7 @@ class Agent(keras.Model):
     @property
     def observation_spec(self) -> Any:
         """Nest of `tf.TensorSpec`: one observation, without a batch dimension."""
-        return envs.EnvSpec(self.observation_space, self.action_space).observation
+        return building.built_spec(self).observation
 
     @property
     def targets(self) -> list[Target]:
@@ -310,17 +311,15 @@ class Agent(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Agent":
         """Makes an agent from what `get_config` gave."""
-        return cls(**fitting.deserialize(config, custom_objects))
+        return cls(**building.deserialize(config, custom_objects))
 
     def get_build_config(self) -> dict[str, Any] | None:
         """The spaces, as JSON has them."""
-        if not self.built:
-            return None
-        return envs.EnvSpec(self.observation_space, self.action_space).get_config()
+        return building.built_spec(self).get_config() if self.built else None
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Builds the networks for what `get_build_config` gave."""
-        self.build(envs.EnvSpec.from_config(config))
+        self.build(building.spec_from_config(config))
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """The arguments of `compile`, optimizers serialized."""
@@ -336,7 +335,7 @@ class Agent(keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with what `get_compile_config` gave, and makes the optimizers' variables."""
-        self.compile(**fitting.deserialize(config))
+        self.compile(**building.deserialize(config))
         for name, variables in self.optimized_variables().items():
             getattr(self, name).build(variables)
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kerasrl import envs
-from kerasrl.agents import fitting
+from kerasrl.agents import fitting, run_callbacks
 from kerasrl.policies import PolicySnapshot, run_episodes
 
 
@@ -22,7 +22,7 @@ def evaluate(
             environments = envs.make(x, num_envs)
             resources.callback(environments.close)
         agent.build(environments.spec)
-        bar = keras.utils.Progbar(episodes, verbose=fitting.verbosity(verbose))
+        bar = keras.utils.Progbar(episodes, verbose=run_callbacks.verbosity(verbose))
         finished = run_episodes(
             PolicySnapshot(agent, environments.spec.observation, environments.num_envs),
             environments,

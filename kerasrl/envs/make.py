@@ -5,7 +5,9 @@ from typing import Any
 
 import gymnasium as gym
 
-from kerasrl.envs.vector import Environments, EnvList, VectorEnvAdapter
+from kerasrl.envs.env_list import EnvList
+from kerasrl.envs.environments import Environments
+from kerasrl.envs.vector_env import VectorEnvAdapter
 from kerasrl.errors import ArgumentError, ArgumentTypeError
 
 

@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from kerasrl.callbacks import Collect
+
 
 @pytest.mark.parametrize("name", ["dqn", "sac"])
 def test_an_agent_comes_back_whole(name, make_agent, batches, tmp_path):
@@ -25,5 +27,13 @@ def test_an_agent_comes_back_whole(name, make_agent, batches, tmp_path):
 
 def test_a_run_leaves_steps_per_execution_as_it_was(make_agent, tiny_env, small_replay):
     agent = make_agent("dqn", {"steps_per_execution": 4})
-    agent.fit(tiny_env(), env_steps=70, epochs=3, batch_size=4, replay=small_replay(), verbose=0)
+    agent.fit(
+        tiny_env(),
+        env_steps=50,
+        epochs=2,
+        batch_size=4,
+        callbacks=[Collect(1, warmup_steps=32)],
+        replay=small_replay(),
+        verbose=0,
+    )
     assert agent.get_compile_config()["steps_per_execution"] == 4

@@ -1,0 +1,55 @@
+"""The spaces that an agent is built for, and configs."""
+
+import contextlib
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasrl import envs
+from kerasrl.envs import EnvSpec
+from kerasrl.errors import AgentStateError, SpaceError
+
+
+def spec_of(agent: keras.Model, env: Any) -> EnvSpec:
+    """The spec of whatever `Agent.build` was given."""
+    if isinstance(env, tf.TensorShape | list | tuple | dict):
+        raise AgentStateError(
+            f"{type(agent).__name__} is not built: its networks depend on the environment's "
+            "spaces. Call fit(env), or build(env) first."
+        )
+    if isinstance(env, EnvSpec):
+        return env
+    with contextlib.closing(envs.make(env)) as environments:
+        return environments.spec
+
+
+def check_same_spaces(agent: keras.Model, spec: EnvSpec) -> None:
+    """Raises `SpaceError` unless `spec` is what the agent was built for."""
+    built = built_spec(agent)
+    if spec != built:
+        raise SpaceError(
+            f"this agent was built for observations {built.observation_space} and actions "
+            f"{built.action_space}; received an environment with {spec.observation_space} and "
+            f"{spec.action_space}. Make another agent for it."
+        )
+
+
+def built_spec(agent: keras.Model) -> EnvSpec:
+    """The spec that the agent was built for."""
+    return EnvSpec(agent.observation_space, agent.action_space)
+
+
+def spec_from_config(config: dict[str, Any]) -> EnvSpec:
+    """The spec that `EnvSpec.get_config` described."""
+    return EnvSpec.from_config(config)
+
+
+def deserialize(config: dict[str, Any], custom_objects: Any = None) -> dict[str, Any]:
+    """Makes the objects in a config whose values Keras has serialized."""
+    return {
+        key: keras.saving.deserialize_keras_object(value, custom_objects)
+        if isinstance(value, dict)
+        else value
+        for key, value in config.items()
+    }
