@@ -138,7 +138,7 @@ class Agent(keras.Model):
             num_envs: int, environments to make of an id or a callable, stepped together.
             replay: replay to write to and read from; it stays open. By default the agent's own,
                 closed at the end.
-            seed: int, makes the run repeatable (bit for bit under
+            seed: int, makes a run on one device repeatable (bit for bit under
                 `tf.config.experimental.enable_op_determinism`): it seeds Python, NumPy and
                 TensorFlow, the environments, exploration and sampling.
             validation_data: environment to evaluate in, as for `x`.
