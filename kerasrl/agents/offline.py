@@ -8,6 +8,7 @@ import tensorflow as tf
 from kerasrl.agents.building import built_spec
 from kerasrl.errors import AgentStateError, ArgumentError
 from kerasrl.replay import transition_spec
+from kerasrl.replay.dataset import pipeline_options
 
 
 def check_offline(**arguments: Any) -> None:
@@ -30,10 +31,7 @@ def offline_dataset(agent: keras.Model, dataset: tf.data.Dataset, env: Any) -> t
     if env is not None:
         agent.build(env)
     dataset = _checked_batches(dataset, transition_spec(built_spec(agent)))
-    options = tf.data.Options()
-    options.autotune.enabled = False  # Its thread holds up the end of a run by up to a minute.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.with_options(options)
+    return dataset.with_options(pipeline_options())
 
 
 def _checked_batches(dataset: tf.data.Dataset, spec: dict[str, Any]) -> tf.data.Dataset:

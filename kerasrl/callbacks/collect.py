@@ -132,8 +132,11 @@ class Collect(keras.callbacks.Callback):
                     f"env_steps={self._budget} leave nothing to train on: the warm-up has taken "
                     f"{self._taken} and the replay can be sampled after more. Raise env_steps."
                 )
-            random = random_actions(space, num_envs, self._rng) if not trained else None
-            self._step(self.act(self._observation) if random is None else random)
+            if trained:
+                action = self.act(self._observation)
+            else:
+                action = random_actions(space, num_envs, self._rng)
+            self._step(action)
         self._replay.flush()
         self._warmed_up = self._taken
         self.model.env_steps.assign_add(self._taken)

@@ -49,7 +49,7 @@ def free_running(
         .map(packer.unpack)
         .prefetch(_PREFETCHED)
     )
-    return batches.with_options(_options())
+    return batches.with_options(pipeline_options())
 
 
 def repeatable(
@@ -63,7 +63,7 @@ def repeatable(
 
     signature = tf.TensorSpec((block.shape[0], batch_size, block.shape[1]), tf.uint8)
     batches = tf.data.Dataset.from_generator(draw, output_signature=signature)
-    return batches.unbatch().map(packer.unpack).with_options(_options())
+    return batches.unbatch().map(packer.unpack).with_options(pipeline_options())
 
 
 def _shuffle_rows(blocks: tf.Tensor) -> tf.Tensor:
@@ -74,7 +74,8 @@ def _shuffle_rows(blocks: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.reshape(blocks, (batch_size * rows, width)), index)
 
 
-def _options() -> tf.data.Options:
+def pipeline_options() -> tf.data.Options:
+    """The options of every dataset that is trained on."""
     options = tf.data.Options()
     # The autotune thread of TensorFlow 2.15 holds up the end of an iterator by up to a minute.
     options.autotune.enabled = False
