@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kerasrl.errors import ArgumentError
+from kerasrl.losses.checks import check_one_shape
 
 
 def discounted_returns(r_t: tf.Tensor, discount_t: tf.Tensor, v_t: tf.Tensor) -> tf.Tensor:
@@ -34,13 +35,85 @@ def discounted_returns(r_t: tf.Tensor, discount_t: tf.Tensor, v_t: tf.Tensor) ->
     tf.debugging.assert_rank_in(
         v_t, [0, rank - 1], "v_t needs the shape of one step of r_t, or none at all"
     )
-    returns_t = tf.scan(
-        lambda return_t, step: step[0] + step[1] * return_t,
-        (r_t, tf.broadcast_to(discount_t, tf.shape(r_t))),
-        initializer=tf.broadcast_to(v_t, tf.shape(r_t)[1:]),
-        reverse=True,
+    discount_t = tf.broadcast_to(discount_t, tf.shape(r_t))
+    v_t = tf.broadcast_to(v_t, tf.shape(r_t)[1:])
+    return tf.stop_gradient(_accumulate(r_t, discount_t, v_t))
+
+
+def lambda_returns(
+    r_t: tf.Tensor, discount_t: tf.Tensor, v_t: tf.Tensor, lambda_: tf.Tensor
+) -> tf.Tensor:
+    """Computes the mixture of the returns over every number of steps that a sequence has.
+
+    Backwards from the last value: `return_tm1 = r_t + discount_t * ((1 - lambda_) * v_t +
+    lambda_ * return_t)`.
+
+    Args:
+        r_t: float, [T, B] or [T]; rewards.
+        discount_t: float, the shape of `r_t`; 0 where an episode terminated, so that nothing
+            later counts.
+        v_t: float, the shape of `r_t`; values of the observations that follow the rewards.
+        lambda_: float, scalar or the shape of `r_t`; from 0, the one-step return, to 1, the
+            discounted return. It is 0 where an episode was truncated, so that `v_t` stands for
+            what would have followed.
+
+    Returns:
+        float, the shape of `r_t`; constant to the tape: no gradient reaches any argument.
+
+    Raises:
+        ValueError: when `discount_t` or `v_t` has another shape than `r_t`.
+
+    Reference:
+        Sutton and Barto, Reinforcement Learning: An Introduction (2nd ed., 2018), section 12.1.
+    """
+    r_t, discount_t, v_t = (tf.convert_to_tensor(x) for x in (r_t, discount_t, v_t))
+    check_one_shape("lambda_returns", r_t=r_t, discount_t=discount_t, v_t=v_t)
+    decay_t = discount_t * tf.cast(lambda_, r_t.dtype)
+    return tf.stop_gradient(_accumulate(r_t + (discount_t - decay_t) * v_t, decay_t, v_t[-1]))
+
+
+def generalized_advantages(
+    r_t: tf.Tensor,
+    discount_t: tf.Tensor,
+    v_tm1: tf.Tensor,
+    v_t: tf.Tensor,
+    lambda_: tf.Tensor,
+    ended_t: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Computes the advantages of the actions of a sequence that may span several episodes.
+
+    Backwards from 0: `advantage_tm1 = r_t + discount_t * v_t - v_tm1 + discount_t * lambda_ *
+    (1 - ended_t) * advantage_t`. The targets of the values are `v_tm1 + advantage_tm1`.
+
+    Args:
+        r_t: float, [T, B] or [T]; rewards.
+        discount_t: float, the shape of `r_t`; 0 where an episode terminated.
+        v_tm1: float, the shape of `r_t`; values of the observations that the actions were for.
+        v_t: float, the shape of `r_t`; values of the observations that followed: where an episode
+            was truncated the one it ended in, not the first one of the next episode.
+        lambda_: float, scalar; from 0, the TD error, to 1, the discounted return minus `v_tm1`.
+        ended_t: bool or float, the shape of `r_t`; whether an episode ended there, terminated or
+            truncated. None means that none was truncated.
+
+    Returns:
+        float, the shape of `r_t`; constant to the tape: no gradient reaches any argument.
+
+    Raises:
+        ValueError: when an argument has another shape than stated.
+
+    Reference:
+        Schulman et al., High-Dimensional Continuous Control Using Generalized Advantage
+        Estimation (2016), eq. 16, https://arxiv.org/abs/1506.02438.
+    """
+    r_t, discount_t, v_tm1, v_t = (tf.convert_to_tensor(x) for x in (r_t, discount_t, v_tm1, v_t))
+    ended_t = tf.zeros_like(r_t) if ended_t is None else tf.cast(ended_t, r_t.dtype)
+    check_one_shape(
+        "generalized_advantages",
+        **{"r_t": r_t, "discount_t": discount_t, "v_tm1": v_tm1, "v_t": v_t, "ended_t": ended_t},
     )
-    return tf.stop_gradient(returns_t)
+    td_error_t = r_t + discount_t * v_t - v_tm1
+    decay_t = discount_t * tf.cast(lambda_, r_t.dtype) * (1 - ended_t)
+    return tf.stop_gradient(_accumulate(td_error_t, decay_t, tf.zeros_like(r_t[0])))
 
 
 def n_step_bootstrapped_returns(
@@ -70,15 +143,8 @@ def n_step_bootstrapped_returns(
         raise ArgumentError(
             f"n counts the rewards before the value and is at least 1; received {n}."
         )
-    r_t = tf.convert_to_tensor(r_t)
-    discount_t = tf.convert_to_tensor(discount_t)
-    v_t = tf.convert_to_tensor(v_t)
-    for name, x in (("discount_t", discount_t), ("v_t", v_t)):
-        if not x.shape.is_compatible_with(r_t.shape):
-            raise ArgumentError(
-                f"n_step_bootstrapped_returns needs {name} of the shape of r_t, {r_t.shape}; "
-                f"received {x.shape}."
-            )
+    r_t, discount_t, v_t = (tf.convert_to_tensor(x) for x in (r_t, discount_t, v_t))
+    check_one_shape("n_step_bootstrapped_returns", r_t=r_t, discount_t=discount_t, v_t=v_t)
     if r_t.shape[0] is not None and n >= r_t.shape[0]:
         return discounted_returns(r_t, discount_t, v_t[-1])
 
@@ -90,6 +156,13 @@ def n_step_bootstrapped_returns(
     for i in reversed(range(n)):
         returns_t = r_t[i : i + steps] + discount_t[i : i + steps] * returns_t
     return tf.stop_gradient(returns_t)
+
+
+def _accumulate(x_t: tf.Tensor, decay_t: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+    """Computes `y_tm1 = x_t + decay_t * y_t` backwards from `last`: [T, ...] to [T, ...]."""
+    return tf.scan(
+        lambda y_t, step: step[0] + step[1] * y_t, (x_t, decay_t), initializer=last, reverse=True
+    )
 
 
 def _repeat_last(x: tf.Tensor, times: int) -> tf.Tensor:
