@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.networks.observation_normalization import ObservationNormalization
+
 
 @keras.saving.register_keras_serializable("kerasrl")
 class OneHot(keras.layers.Layer):
@@ -35,7 +37,7 @@ class OneHot(keras.layers.Layer):
         return {**super().get_config(), "sizes": self.sizes, "starts": self.starts}
 
 
-def observation_features(space: gym.Space) -> tuple[Any, Any]:
+def observation_features(space: gym.Space, normalize: bool = False) -> tuple[Any, Any]:
     """Makes Keras inputs for a space and one vector of features out of them.
 
     Discrete and MultiDiscrete become one-hot, uint8 (images) is divided by 255, everything else is
@@ -43,12 +45,14 @@ def observation_features(space: gym.Space) -> tuple[Any, Any]:
 
     Args:
         space: `gymnasium.Space` of Box, Discrete, MultiBinary, MultiDiscrete, Dict and Tuple.
+        normalize: bool, whether floats are normalised by an `ObservationNormalization`.
 
     Returns:
         A nest of `keras.Input`s with the structure of `space`, and a float Keras tensor `[B, D]`.
     """
     inputs = _inputs(space, "observation")
-    vectors = _vectors(space, inputs)
+    observation = ObservationNormalization()(inputs) if normalize else inputs
+    vectors = _vectors(space, observation)
     return inputs, vectors[0] if len(vectors) == 1 else keras.layers.Concatenate()(vectors)
 
 

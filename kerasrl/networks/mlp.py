@@ -14,13 +14,26 @@ class MLP(keras.layers.Layer):
     Args:
         units: sequence of int, the width of each layer.
         activation: the activation of every layer, as in `keras.layers.Dense`.
+        kernel_initializer: the initializer of every layer, likewise.
     """
 
-    def __init__(self, units: Sequence[int], activation: Any = "relu", **kwargs: Any):
+    def __init__(
+        self,
+        units: Sequence[int],
+        activation: Any = "relu",
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.units = tuple(units)
         self.activation = keras.activations.get(activation)
-        self.stack = [keras.layers.Dense(width, self.activation) for width in self.units]
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.stack = [
+            keras.layers.Dense(
+                width, self.activation, kernel_initializer=_fresh(self.kernel_initializer)
+            )
+            for width in self.units
+        ]
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float `[..., D]` to float `[..., units[-1]]`."""
@@ -30,5 +43,14 @@ class MLP(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        activation = keras.activations.serialize(self.activation)
-        return {**super().get_config(), "units": self.units, "activation": activation}
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": keras.activations.serialize(self.activation),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+def _fresh(initializer: Any) -> Any:
+    """Another initializer of the same kind: one that is used twice gives the same weights twice."""
+    return type(initializer).from_config(initializer.get_config())

@@ -1,0 +1,145 @@
+"""Distributions over the actions of a space, whose parameters a network computes."""
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+
+_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+class CategoricalActions:
+    """Independent categorical distributions, one for each integer of an action.
+
+    The parameters are the logits of all of them, one after the other.
+
+    Args:
+        space: `gymnasium.Space`: Discrete, MultiDiscrete or MultiBinary.
+
+    Attributes:
+        num_parameters: int, P.
+    """
+
+    def __init__(self, space: Any):
+        if isinstance(space, gym.spaces.MultiDiscrete):
+            sizes, starts = space.nvec, space.start
+        elif isinstance(space, gym.spaces.MultiBinary):
+            sizes, starts = np.full(space.shape, 2), np.zeros(space.shape, int)
+        else:
+            sizes, starts = np.array(space.n), np.array(space.start)
+        self._shape = tuple(space.shape)
+        self._dtype = np.dtype(space.dtype)
+        self._sizes = [int(size) for size in np.ravel(sizes)]
+        self._starts = [int(start) for start in np.ravel(starts)]
+        self.num_parameters = sum(self._sizes)
+
+    def log_prob(self, parameters: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Log-probabilities of actions, in nats.
+
+        Args:
+            parameters: float, [..., P].
+            action: int, [..., *shape of the space].
+
+        Returns:
+            float, [...].
+        """
+        leading = tf.shape(parameters)[:-1]
+        shape = tf.concat([leading, [len(self._sizes)]], axis=0)
+        columns = tf.reshape(tf.cast(action, tf.int64), shape)
+        chosen = [
+            -tf.nn.sparse_softmax_cross_entropy_with_logits(columns[..., i] - start, logits)
+            for i, (start, logits) in enumerate(
+                zip(self._starts, self._split(parameters), strict=True)
+            )
+        ]
+        return tf.add_n(chosen)
+
+    def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
+        """Entropies in nats: float [..., P] to float [...]."""
+        entropies = []
+        for logits in self._split(parameters):
+            log_prob = tf.nn.log_softmax(logits)
+            entropies.append(-tf.reduce_sum(tf.exp(log_prob) * log_prob, axis=-1))
+        return tf.add_n(entropies)
+
+    def mode(self, parameters: tf.Tensor) -> tf.Tensor:
+        """The likeliest actions: float [B, P] to int [B, *shape of the space]."""
+        columns = [
+            tf.argmax(logits, axis=-1) + start
+            for start, logits in zip(self._starts, self._split(parameters), strict=True)
+        ]
+        actions = tf.reshape(tf.stack(columns, axis=-1), (-1, *self._shape))
+        return tf.cast(actions, tf.as_dtype(self._dtype))
+
+    def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draws actions: float [B, P] to int [B, *shape of the space]."""
+        # The largest of the logits, each with Gumbel noise added, is a draw from their softmax.
+        noisy = parameters + rng.gumbel(size=parameters.shape)
+        columns = np.split(noisy, np.cumsum(self._sizes)[:-1], axis=-1)
+        drawn = [
+            column.argmax(axis=-1) + i for column, i in zip(columns, self._starts, strict=True)
+        ]
+        return np.stack(drawn, axis=-1).reshape(-1, *self._shape).astype(self._dtype)
+
+    def _split(self, parameters: tf.Tensor) -> list[tf.Tensor]:
+        return tf.split(parameters, self._sizes, axis=-1)
+
+
+class GaussianActions:
+    """Independent Gaussians, one for each number of an action.
+
+    The parameters are the means, then the logarithms of the standard deviations. Draws may lie
+    beyond the bounds of the space; the greedy action is clipped to them.
+
+    Args:
+        space: `gymnasium.spaces.Box` of floats.
+
+    Attributes:
+        num_parameters: int, P = 2 A.
+    """
+
+    def __init__(self, space: Any):
+        self._space = space
+        self.num_parameters = 2 * int(np.prod(space.shape))
+
+    def log_prob(self, parameters: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Log-densities of actions, in nats.
+
+        Args:
+            parameters: float, [..., P].
+            action: float, [..., *shape of the space].
+
+        Returns:
+            float, [...].
+        """
+        mean, log_std = tf.split(parameters, 2, axis=-1)
+        error = tf.reshape(tf.cast(action, mean.dtype), tf.shape(mean)) - mean
+        log_density = -0.5 * tf.square(error * tf.exp(-log_std)) - log_std - _HALF_LOG_2PI
+        return tf.reduce_sum(log_density, axis=-1)
+
+    def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
+        """Entropies in nats: float [..., P] to float [...]."""
+        _, log_std = tf.split(parameters, 2, axis=-1)
+        return tf.reduce_sum(log_std + 0.5 + _HALF_LOG_2PI, axis=-1)
+
+    def mode(self, parameters: tf.Tensor) -> tf.Tensor:
+        """The mean actions, clipped: float [B, P] to float [B, *shape of the space]."""
+        mean, _ = tf.split(parameters, 2, axis=-1)
+        actions = tf.reshape(mean, (-1, *self._space.shape))
+        clipped = tf.clip_by_value(actions, self._space.low, self._space.high)
+        return tf.cast(clipped, tf.as_dtype(self._space.dtype))
+
+    def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draws actions: float [B, P] to float [B, *shape of the space]."""
+        mean, log_std = np.split(parameters, 2, axis=-1)
+        drawn = mean + np.exp(log_std) * rng.standard_normal(mean.shape, np.float32)
+        return drawn.reshape(-1, *self._space.shape).astype(self._space.dtype)
+
+
+def action_distribution(space: gym.Space) -> CategoricalActions | GaussianActions:
+    """The distribution that goes with a space: Gaussian for a Box, categorical for others."""
+    return (
+        GaussianActions(space) if isinstance(space, gym.spaces.Box) else CategoricalActions(space)
+    )
