@@ -1,5 +1,6 @@
 """The agent: a Keras model that is fitted to an environment."""
 
+import math
 from typing import Any
 
 import keras
@@ -7,9 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.agents import building, evaluating, fitting, offline, run_callbacks, run_length
+from kerasrl.agents.checks import check_fraction, check_positive
+from kerasrl.agents.noise import stateless_normal
 from kerasrl.callbacks import Collect
 from kerasrl.errors import ArgumentError
-from kerasrl.networks import Target
+from kerasrl.networks import ObservationNormalization, Target
 from kerasrl.replay import Uniform
 
 _STREAM = 3  # Random numbers apart from those of whatever else has the run's seed.
@@ -27,13 +30,17 @@ class Agent(keras.Model):
     - `call(observation)`: the greedy actions, in the environment's own units;
     - `explore(output, rng)`: NumPy actions to collect with, from what `policy` gave;
     - `train_step(batch)`: one gradient step on a dict of `observation`, `action`, `reward`,
-      `discount` and `next_observation`, see `kerasrl.replay.transition_spec`;
-    - `default_callbacks()`: what it is trained with unless the user brings instances of their own;
+      `discount` and `next_observation`, see `kerasrl.replay.transition_spec`, or of what its own
+      `batches(replay, batch_size)` makes of rollouts;
+    - `default_callbacks()` and `default_replay()`: what it is trained with unless the user brings
+      instances of their own;
     - `log_names`: the names that `train_step` hands to `track`.
 
     Args:
         discount: float in [0, 1], per environment step.
         n_step: int, rewards summed in a transition before bootstrapping.
+        reward_scale: float, what rewards are multiplied by to learn from them; the returns that are
+            logged are the environment's own.
         name: str.
 
     Attributes:
@@ -45,15 +52,23 @@ class Agent(keras.Model):
 
     built: bool
     log_names: tuple[str, ...] = ("loss",)
-    default_batch_size = 256
+    default_batch_size: int | None = 256
 
-    def __init__(self, discount: float = 0.99, n_step: int = 1, name: str | None = None):
+    def __init__(
+        self,
+        discount: float = 0.99,
+        n_step: int = 1,
+        reward_scale: float = 1.0,
+        name: str | None = None,
+    ):
         super().__init__(name=name)
-        if not 0.0 <= discount <= 1.0:
-            raise ArgumentError(f"discount must be in [0, 1]; received {discount}.")
-        fitting.check_positive("n_step", n_step)
+        check_fraction("discount", discount)
+        check_positive("n_step", n_step)
         self.discount = discount
         self.n_step = n_step
+        if not (math.isfinite(reward_scale) and reward_scale > 0):
+            raise ArgumentError(f"reward_scale must be positive; received {reward_scale}.")
+        self.reward_scale = reward_scale
         self.observation_space: Any = None
         self.action_space: Any = None
         self.run: fitting.Run | None = None
@@ -79,9 +94,13 @@ class Agent(keras.Model):
         """The callbacks that `fit` adds unless the user passes instances of their classes."""
         return [Collect()]
 
-    def default_replay(self) -> Uniform:
-        """The replay that `fit` opens unless the user passes one."""
+    def default_replay(self) -> Any:
+        """The replay that `fit` opens unless the user passes one of its class."""
         return Uniform()
+
+    def batches(self, replay: Any, batch_size: int | None) -> tf.data.Dataset:
+        """The batches that `train_step` is given, out of the open replay."""
+        return replay.dataset(batch_size)
 
     def build(self, env: Any) -> None:
         """Builds the networks for an environment; `fit` does it when it is not done.
@@ -111,7 +130,7 @@ class Agent(keras.Model):
         env_steps: int | None = None,
         batch_size: int | None = None,
         num_envs: int = 1,
-        replay: Uniform | None = None,
+        replay: Any = None,
         seed: int | None = None,
         validation_data: Any = None,
         validation_freq: int = 1,
@@ -126,7 +145,10 @@ class Agent(keras.Model):
         - `epochs` (1 if not given) times `steps_per_epoch` (1000 if not given); or
         - `env_steps`: it ends when so many environment steps have been collected, warm-up
           included. They are divided into `epochs` (10 if not given) epochs, or into epochs of
-          `steps_per_epoch`. Giving all three is an error.
+          `steps_per_epoch`. Giving all three is an error. Only whole rollouts are collected, so
+          that some steps may be left over. An agent that learns from whole episodes has epochs of
+          50 updates if not told otherwise, and ends with the episodes that reach `env_steps`,
+          or after `epochs`, whichever comes first.
 
         Args:
             x: a Gymnasium id, `gymnasium.Env`, `gymnasium.vector.VectorEnv` or a callable that
@@ -134,9 +156,10 @@ class Agent(keras.Model):
             epochs: int, the index of the epoch after the last one, as in Keras.
             steps_per_epoch: int, gradient steps in an epoch.
             env_steps: int, environment steps of the run.
-            batch_size: int, transitions in a batch over all replicas; by default the agent's own.
+            batch_size: int, examples in a batch over all replicas; by default the agent's own.
             num_envs: int, environments to make of an id or a callable, stepped together.
-            replay: replay to write to and read from; it stays open. By default the agent's own,
+            replay: replay to write to and read from, of the class of the agent's own: `Uniform`,
+                or `Queue` for on-policy agents; it stays open. By default one that is made here and
                 closed at the end.
             seed: int, makes a run on one device repeatable (bit for bit under
                 `tf.config.experimental.enable_op_determinism`): it seeds Python, NumPy and
@@ -174,15 +197,14 @@ class Agent(keras.Model):
                 dataset = offline.offline_dataset(self, x, validation_data)
             else:
                 fitting.open_environments(self, run, resources, x, num_envs)
-                batch_size = self.default_batch_size if batch_size is None else batch_size
-                dataset = fitting.open_replay(self, run, resources, replay, batch_size)
+                run.batch_size = fitting.check_batch_size(self, batch_size)
             given = run_callbacks.evaluation(validation_data, validation_freq, seed)
             given += [] if callbacks is None else tf.nest.flatten(callbacks)
             listed = run_callbacks.all_callbacks(self, run, resources, given)
             run_callbacks.check_shared(run, x, listed)
-            epochs, steps_per_epoch = run_length.length(
-                run, listed, epochs, steps_per_epoch, initial_epoch
-            )
+            if run.environments is not None:
+                dataset = fitting.open_replay(self, run, resources, replay)
+            epochs, steps_per_epoch = run_length.length(run, epochs, steps_per_epoch, initial_epoch)
             return super().fit(
                 dataset,
                 epochs=epochs,
@@ -269,21 +291,18 @@ class Agent(keras.Model):
         Returns:
             float32 tensor of `shape`.
         """
-        shape = tf.convert_to_tensor(shape)
-        context = tf.distribute.get_replica_context()
-        seed = tf.stack([self.noise_seed + salt, self.optimizer.iterations])
-        everywhere = tf.concat([shape[:1] * context.num_replicas_in_sync, shape[1:]], axis=0)
-        # Whole words are the same with and without XLA; floats between bounds are not.
-        words = tf.random.stateless_uniform(everywhere, seed, None, None, tf.uint32, alg="philox")
-        first = context.replica_id_in_sync_group * shape[0]
-        steps = tf.cast(tf.bitwise.right_shift(words[first : first + shape[0]], 9), tf.float32)
-        uniform = (steps + 0.5) * 2.0**-22 - 1.0  # In (-1, 1), exactly.
-        return np.sqrt(np.float32(2)) * tf.math.erfinv(uniform)
+        return stateless_normal(shape, self.noise_seed + salt, self.optimizer.iterations)
 
     def reseed(self, seed: int | None) -> None:
         """Seeds `random_normal`; None seeds it from the operating system's randomness."""
         rng = np.random.default_rng(None if seed is None else [seed, _STREAM])
         self.noise_seed.assign(int(rng.integers(2**31)))
+
+    def setting(self, name: str, value: float) -> tf.Variable:
+        """Adds a float32 weight that is not trained, for callbacks to change while training."""
+        with self.distribute_strategy.scope():
+            initializer = keras.initializers.Constant(value)
+            return self.add_weight(name, (), initializer=initializer, trainable=False)
 
     @property
     def observation_spec(self) -> Any:
@@ -296,6 +315,13 @@ class Agent(keras.Model):
         return [layer for layer in self.layers if isinstance(layer, Target)]
 
     @property
+    def observation_normalizers(self) -> list[ObservationNormalization]:
+        """The layers that adapt to what is observed, those of target networks aside."""
+        copies = {id(layer) for target in self.targets for layer in target.submodules}
+        found = [m for m in self.submodules if isinstance(m, ObservationNormalization)]
+        return [layer for layer in found if id(layer) not in copies]
+
+    @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The running means that `train_step` returns."""
         return self._trackers
@@ -306,7 +332,12 @@ class Agent(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, networks serialized."""
-        return {"discount": self.discount, "n_step": self.n_step, "name": self.name}
+        return {
+            "discount": self.discount,
+            "n_step": self.n_step,
+            "reward_scale": self.reward_scale,
+            "name": self.name,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Agent":

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasrl.errors import NetworkError, SpaceError
+from kerasrl.errors import ArgumentError, NetworkError, SpaceError
 
 
 def check_action_space(agent: keras.Model, kind: type[gym.Space], others: str) -> None:
@@ -19,14 +19,32 @@ def check_action_space(agent: keras.Model, kind: type[gym.Space], others: str) -
         )
 
 
-def check_bounded(agent: keras.Model) -> None:
-    """Raises `SpaceError` unless the agent's Box action space is of floats and bounded."""
+def check_positive(name: str, value: Any) -> None:
+    """Raises `ArgumentError` unless `value` is a positive int."""
+    if isinstance(value, bool) or int(value) != value or value < 1:
+        raise ArgumentError(f"{name} must be a positive int; received {value!r}.")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Raises `ArgumentError` unless `value` is in [0, 1]."""
+    if not 0.0 <= value <= 1.0:
+        raise ArgumentError(f"{name} must be in [0, 1]; received {value}.")
+
+
+def check_real(agent: keras.Model) -> None:
+    """Raises `SpaceError` unless the agent's Box action space is of floats."""
     space = agent.action_space
     if space.dtype.kind != "f":
         raise SpaceError(
             f"{type(agent).__name__} acts with real numbers; received {space}. Use a float Box, "
             "and round within the environment."
         )
+
+
+def check_bounded(agent: keras.Model) -> None:
+    """Raises `SpaceError` unless the agent's Box action space is of floats and bounded."""
+    check_real(agent)
+    space = agent.action_space
     if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
         raise SpaceError(
             f"{type(agent).__name__} squashes actions between the bounds of the action space, so "

@@ -30,8 +30,11 @@ class DQN(Agent):
             default two layers of 256 on the flattened observation.
         double: bool, whether the online network selects the action that the target network values.
         dueling: bool, whether the default network has a dueling head.
+        normalize_observations: bool, whether the default network begins with a layer that adapts
+            to the observations while collecting.
         discount: float in [0, 1], per environment step.
         n_step: int, rewards summed before bootstrapping.
+        reward_scale: float, what rewards are multiplied by.
         name: str.
 
     Attributes:
@@ -52,18 +55,18 @@ class DQN(Agent):
         *,
         double: bool = False,
         dueling: bool = False,
+        normalize_observations: bool = False,
         discount: float = 0.99,
         n_step: int = 1,
+        reward_scale: float = 1.0,
         name: str | None = None,
     ):
-        super().__init__(discount=discount, n_step=n_step, name=name)
+        super().__init__(discount=discount, n_step=n_step, reward_scale=reward_scale, name=name)
         self.q_network: Any = q_network
         self.double = double
         self.dueling = dueling
-        with self.distribute_strategy.scope():
-            self.epsilon = self.add_weight(
-                "epsilon", (), initializer=keras.initializers.Ones(), trainable=False
-            )
+        self.normalize_observations = normalize_observations
+        self.epsilon = self.setting("epsilon", 1.0)
 
     def compile(
         self,
@@ -83,11 +86,13 @@ class DQN(Agent):
 
     def build_networks(self) -> None:
         """Makes the default network unless one was given, and the target network."""
-        check_action_space(self, gym.spaces.Discrete, others="SAC")
+        check_action_space(self, gym.spaces.Discrete, others="SAC or PPO")
         num_actions = int(self.action_space.n)
         q_network = self.q_network
         if q_network is None:
-            inputs, features = observation_features(self.observation_space)
+            inputs, features = observation_features(
+                self.observation_space, self.normalize_observations
+            )
             head = DuelingHead if self.dueling else keras.layers.Dense
             values = head(num_actions)(MLP((256, 256))(features))
             q_network = keras.Model(inputs, values, name="q_network")
@@ -150,4 +155,5 @@ class DQN(Agent):
             "q_network": keras.saving.serialize_keras_object(self.q_network),
             "double": self.double,
             "dueling": self.dueling,
+            "normalize_observations": self.normalize_observations,
         }

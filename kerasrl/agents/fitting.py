@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl import envs
-from kerasrl.errors import AgentStateError, ArgumentError
-from kerasrl.replay import Uniform, transition_spec
+from kerasrl.agents.checks import check_positive
+from kerasrl.callbacks.collector import Collector
+from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError
 
 _starting = threading.Lock()
 
@@ -24,6 +25,8 @@ class Run:
     Args:
         environments: `Environments` to collect in; None when training on a dataset.
         replay: the open replay; None when training on a dataset.
+        batch_size: int, examples in a batch; None for all of a rollout.
+        callbacks: list of the callbacks at work, but for Keras's own History and progress bar.
         seed: int or None, as given to `fit`.
         env_steps: int or None, the budget of environment steps.
         evaluates_in_training_environment: bool, whether an evaluation leaves the environments in
@@ -32,6 +35,8 @@ class Run:
 
     environments: Any = None
     replay: Any = None
+    batch_size: int | None = None
+    callbacks: list[keras.callbacks.Callback] = dataclasses.field(default_factory=list)
     seed: int | None = None
     env_steps: int | None = None
     evaluates_in_training_environment: bool = False
@@ -82,10 +87,29 @@ def open_replay(
     agent: keras.Model,
     run: Run,
     resources: contextlib.ExitStack,
-    replay: Uniform | None,
-    batch_size: int,
+    replay: Any,
 ) -> tf.data.Dataset:
     """Opens the replay and returns its dataset; one made here is closed with the run."""
+    own = agent.default_replay()
+    if replay is not None and not isinstance(replay, type(own)):
+        raise ArgumentTypeError(
+            f"{type(agent).__name__} learns from a kerasrl.replay.{type(own).__name__}; received "
+            f"replay={replay!r}. Leave it out to have one made."
+        )
+    run.replay = own if replay is None else replay
+    if replay is None:
+        resources.callback(run.replay.close)
+    collector = next(c for c in run.callbacks if isinstance(c, Collector))
+    collector.prepare(agent)
+    run.replay.open(collector.experience_spec(), run.seed)
+    return agent.batches(run.replay, run.batch_size)
+
+
+def check_batch_size(agent: keras.Model, batch_size: int | None) -> int | None:
+    """The batch size that was asked for, or the agent's own."""
+    batch_size = agent.default_batch_size if batch_size is None else batch_size
+    if batch_size is None:
+        return None
     check_positive("batch_size", batch_size)
     replicas = agent.distribute_strategy.num_replicas_in_sync
     if batch_size % replicas:
@@ -93,14 +117,4 @@ def open_replay(
             f"batch_size counts all replicas and must be a multiple of their number, {replicas}; "
             f"received {batch_size}."
         )
-    run.replay = agent.default_replay() if replay is None else replay
-    if replay is None:
-        resources.callback(run.replay.close)
-    run.replay.open(transition_spec(run.environments.spec), run.seed)
-    return run.replay.dataset(batch_size)
-
-
-def check_positive(name: str, value: Any) -> None:
-    """Raises `ArgumentError` unless `value` is a positive int."""
-    if isinstance(value, bool) or int(value) != value or value < 1:
-        raise ArgumentError(f"{name} must be a positive int; received {value!r}.")
+    return batch_size

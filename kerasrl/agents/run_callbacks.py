@@ -8,7 +8,8 @@ import gymnasium as gym
 import keras
 
 from kerasrl.agents.fitting import Run
-from kerasrl.callbacks import Collect, Evaluation
+from kerasrl.callbacks import Evaluation
+from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import ArgumentError
 
 _EVALUATION_SEED_OFFSET = 1_000_000
@@ -17,7 +18,9 @@ _LOGGED_AS_IS = (
     "env_steps_per_second",
     "episode_return",
     "episode_length",
+    "steps_per_second",
     "val_episode_return",
+    "val_episode_return_std",
     "val_episode_length",
 )
 
@@ -29,25 +32,31 @@ def all_callbacks(
     given: list[keras.callbacks.Callback],
 ) -> list[keras.callbacks.Callback]:
     """Adds the agent's own callbacks, and puts those first that others read the logs of."""
-    if sum(isinstance(callback, Collect) for callback in given) > 1:
-        raise ArgumentError("callbacks holds more than one Collect; a run has one. Leave one out.")
     own = [
         callback
         for callback in agent.default_callbacks()
         if not any(_replaces(other, callback) for other in given)
     ]
     if run.environments is None:
-        own = [callback for callback in own if not isinstance(callback, Collect)]
+        own = [callback for callback in own if not isinstance(callback, Collector)]
     listed = sorted([*own, *given], key=_rank)
-    if run.environments is not None and not any(isinstance(c, Collect) for c in listed):
-        raise ArgumentError(
-            f"{type(agent).__name__} has no Collect to act in the environments with. Return one "
-            "from default_callbacks(), or pass one in callbacks."
-        )
+    if run.environments is not None:
+        _check_collectors(agent, [c for c in listed if isinstance(c, Collector)])
+    run.callbacks = listed
     for callback in listed:
         if hasattr(callback, "close"):
             resources.callback(callback.close)
     return listed
+
+
+def _check_collectors(agent: keras.Model, collectors: list[Collector]) -> None:
+    if len(collectors) != 1:
+        names = [type(collector).__name__ for collector in collectors]
+        own = [type(c).__name__ for c in agent.default_callbacks() if isinstance(c, Collector)]
+        raise ArgumentError(
+            f"a run needs one callback that collects, and {type(agent).__name__} collects with "
+            f"{own or 'one that you pass'}; received {names}. Pass one of that class, or none."
+        )
 
 
 def _replaces(callback: keras.callbacks.Callback, own: keras.callbacks.Callback) -> bool:
@@ -56,7 +65,7 @@ def _replaces(callback: keras.callbacks.Callback, own: keras.callbacks.Callback)
 
 
 def _rank(callback: keras.callbacks.Callback) -> int:
-    return 0 if isinstance(callback, Evaluation) else 1 if isinstance(callback, Collect) else 2
+    return 0 if isinstance(callback, Evaluation) else 1 if isinstance(callback, Collector) else 2
 
 
 def check_shared(run: Run, x: Any, listed: list[keras.callbacks.Callback]) -> None:

@@ -2,10 +2,9 @@
 
 import math
 
-import keras
-
-from kerasrl.agents.fitting import Run, check_positive
-from kerasrl.callbacks import Collect
+from kerasrl.agents.checks import check_positive
+from kerasrl.agents.fitting import Run
+from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import ArgumentError
 
 _DEFAULT_STEPS_PER_EPOCH = 1_000
@@ -13,11 +12,7 @@ _DEFAULT_EPOCHS_OF_BUDGET = 10
 
 
 def length(
-    run: Run,
-    listed: list[keras.callbacks.Callback],
-    epochs: int | None,
-    steps_per_epoch: int | None,
-    initial_epoch: int,
+    run: Run, epochs: int | None, steps_per_epoch: int | None, initial_epoch: int
 ) -> tuple[int, int | None]:
     """Resolves `(epochs, steps_per_epoch)` by the rule that `Agent.fit` states."""
     for name, value in (("steps_per_epoch", steps_per_epoch), ("env_steps", run.env_steps)):
@@ -25,30 +20,28 @@ def length(
             check_positive(name, value)
     if run.environments is None:
         return epochs if epochs is not None else initial_epoch + 1, steps_per_epoch
+    collector = next(callback for callback in run.callbacks if isinstance(callback, Collector))
     if run.env_steps is None:
         epochs = epochs if epochs is not None else initial_epoch + 1
-        return epochs, steps_per_epoch or _DEFAULT_STEPS_PER_EPOCH
+        default = collector.steps_per_epoch or _whole_turns(_DEFAULT_STEPS_PER_EPOCH, collector)
+        return epochs, steps_per_epoch or default
+    updates = collector.updates(run.env_steps)
+    if collector.steps_per_epoch is not None:  # The budget is a limit that is met in some epoch.
+        steps_per_epoch = steps_per_epoch or collector.steps_per_epoch
+        most = initial_epoch + math.ceil(updates / steps_per_epoch)
+        return most if epochs is None else epochs, steps_per_epoch
     if epochs is not None and steps_per_epoch is not None:
         raise ArgumentError(
             f"env_steps={run.env_steps}, epochs={epochs} and steps_per_epoch={steps_per_epoch} "
             "say twice how long to train. Leave one of them out."
         )
-    updates = _updates(run, run.env_steps, listed)
     if steps_per_epoch is not None:
         return initial_epoch + math.ceil(updates / steps_per_epoch), steps_per_epoch
     epochs = epochs if epochs is not None else initial_epoch + _DEFAULT_EPOCHS_OF_BUDGET
     check_positive("epochs - initial_epoch", epochs - initial_epoch)
-    return epochs, math.ceil(updates / (epochs - initial_epoch))
+    return epochs, _whole_turns(math.ceil(updates / (epochs - initial_epoch)), collector)
 
 
-def _updates(run: Run, env_steps: int, listed: list[keras.callbacks.Callback]) -> int:
-    """Gradient steps that a budget of environment steps allows."""
-    collect = next(callback for callback in listed if isinstance(callback, Collect))
-    warmup = collect.warm_up_due(run.replay)
-    updates = math.ceil((env_steps - warmup) / collect.env_steps_per_update)
-    if updates < 1:
-        raise ArgumentError(
-            f"env_steps={env_steps} leaves nothing to train on after a warm-up of {warmup} "
-            "steps. Raise it, or pass Collect(warmup_steps=...) with fewer."
-        )
-    return updates
+def _whole_turns(steps: int, collector: Collector) -> int:
+    """The least number of gradient steps, no fewer than `steps`, between two collections."""
+    return math.ceil(steps / collector.updates_per_turn) * collector.updates_per_turn

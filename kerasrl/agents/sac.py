@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl import losses
+from kerasrl.agents.action_scale import ActionScale
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_action_space, check_bounded, check_network
 from kerasrl.callbacks import Collect, TargetUpdate
@@ -38,8 +39,11 @@ class SAC(Agent):
         target_entropy: float, in nats, what the temperature is learned for; by default minus the
             number of action dimensions. None of it is learned when `learn_temperature` is False.
         learn_temperature: bool.
+        normalize_observations: bool, whether the default networks begin with a layer that adapts
+            to the observations while collecting.
         discount: float in [0, 1], per environment step.
         n_step: int, rewards summed before bootstrapping.
+        reward_scale: float, what rewards are multiplied by.
         name: str.
 
     Reference:
@@ -57,11 +61,13 @@ class SAC(Agent):
         temperature: float = 1.0,
         target_entropy: float | None = None,
         learn_temperature: bool = True,
+        normalize_observations: bool = False,
         discount: float = 0.99,
         n_step: int = 1,
+        reward_scale: float = 1.0,
         name: str | None = None,
     ):
-        super().__init__(discount=discount, n_step=n_step, name=name)
+        super().__init__(discount=discount, n_step=n_step, reward_scale=reward_scale, name=name)
         if temperature <= 0:
             raise ArgumentError(f"temperature must be positive; received {temperature}.")
         self.actor: Any = actor
@@ -69,6 +75,7 @@ class SAC(Agent):
         self.initial_temperature = temperature
         self.target_entropy: Any = target_entropy
         self.learn_temperature = learn_temperature
+        self.normalize_observations = normalize_observations
         with self.distribute_strategy.scope():
             self.log_temperature = self.add_weight(
                 "log_temperature", (), initializer=keras.initializers.Constant(np.log(temperature))
@@ -105,11 +112,11 @@ class SAC(Agent):
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given, the twin, and the target critics."""
-        check_action_space(self, gym.spaces.Box, others="DQN")
+        check_action_space(self, gym.spaces.Box, others="DQN or PPO")
         check_bounded(self)
-        low, high = self.action_space.low.ravel(), self.action_space.high.ravel()
-        size = low.size
-        inputs, features = observation_features(self.observation_space)
+        self._scale = ActionScale(self.action_space)
+        size = self._scale.size
+        inputs, features = observation_features(self.observation_space, self.normalize_observations)
         action = keras.Input((size,), name="action")
         actor, critic = self.actor, self.critic
         if actor is None:
@@ -126,7 +133,6 @@ class SAC(Agent):
         target_critic = Target(twin_critic, name="target_critic")
         self.actor, self.critic, self.target_critic = actor, twin_critic, target_critic
         self._critic_name = critic.name
-        self._scale, self._offset = (high - low) / 2, (high + low) / 2
         if self.target_entropy is None:
             self.target_entropy = -float(size)
 
@@ -152,16 +158,14 @@ class SAC(Agent):
     def call(self, observation: Any) -> tf.Tensor:
         """Greedy actions `[B, ...]`: the mean before tanh, squashed and scaled."""
         mean, _ = tf.split(self.policy(observation), 2, axis=-1)
-        action = self._offset + self._scale * tf.tanh(mean)
-        return tf.reshape(action, (-1, *self.action_space.shape))
+        return self._scale.shaped(self._scale.from_unit(tf.tanh(mean)))
 
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Sampled actions, `[B, ...]`."""
         mean, log_std = np.split(output, 2, axis=-1)
         std = np.exp(np.clip(log_std, _MIN_LOG_STD, _MAX_LOG_STD))
         noise = rng.standard_normal(mean.shape, np.float32)
-        action = self._offset + self._scale * np.tanh(mean + std * noise)
-        return action.reshape(-1, *self.action_space.shape)
+        return self._scale.shaped(self._scale.from_unit(np.tanh(mean + std * noise)))
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critics, the actor and the temperature."""
@@ -179,7 +183,7 @@ class SAC(Agent):
         )
 
     def _update_critic(self, batch: dict[str, Any]) -> tf.Tensor:
-        action_tm1 = tf.math.divide_no_nan(self._flat(batch["action"]) - self._offset, self._scale)
+        action_tm1 = self._scale.to_unit(batch["action"])
         action_t, log_prob_t = self._sample(batch["next_observation"], salt=0)
         target = losses.soft_td_target(
             batch["reward"],
@@ -220,9 +224,6 @@ class SAC(Agent):
         log_std = tf.clip_by_value(log_std, _MIN_LOG_STD, _MAX_LOG_STD)
         return tanh_gaussian_sample(mean, log_std, self.random_normal(tf.shape(mean), salt))
 
-    def _flat(self, action: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(tf.cast(action, tf.float32), (-1, self._scale.size))
-
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, networks serialized."""
         critic = self.critic.get_layer(self._critic_name) if self.built else self.critic
@@ -233,4 +234,5 @@ class SAC(Agent):
             "temperature": self.initial_temperature,
             "target_entropy": self.target_entropy,
             "learn_temperature": self.learn_temperature,
+            "normalize_observations": self.normalize_observations,
         }

@@ -28,6 +28,9 @@ class PolicySnapshot:
             `agent.policy` or the agent itself; it must not draw random numbers.
         observation_spec: nest of `tf.TensorSpec`, one observation without a batch dimension.
         num_envs: int, N, the fixed batch size.
+
+    Attributes:
+        output: `tf.TensorSpec` of what the policy computes, `[N, ...]`.
     """
 
     def __init__(self, policy: Callable[[Any], tf.Tensor], observation_spec: Any, num_envs: int):
@@ -35,6 +38,8 @@ class PolicySnapshot:
             lambda spec: tf.TensorSpec((num_envs, *spec.shape), spec.dtype), observation_spec
         )
         graph = tf.function(policy).get_concrete_function(batched)
+        (output,) = graph.outputs
+        self.output = tf.TensorSpec(output.shape, output.dtype)
         self._compiled: _Lite | _Function
         try:
             self._compiled = _Lite(graph, tf.nest.flatten(batched))

@@ -1,4 +1,4 @@
-"""The `tf.data` pipeline: uniform batches of transitions out of a table of blocks.
+"""The `tf.data` pipelines: batches of transitions out of a table of blocks, and of rollouts.
 
 A block holds K transitions and is one item. B blocks are drawn with replacement, the K rows of each
 are shuffled independently, and batch j takes the j-th row of every block: each batch is a uniform
@@ -6,6 +6,7 @@ draw of B stored transitions with replacement, and only K successive batches sha
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import reverb
@@ -64,6 +65,68 @@ def repeatable(
     signature = tf.TensorSpec((block.shape[0], batch_size, block.shape[1]), tf.uint8)
     batches = tf.data.Dataset.from_generator(draw, output_signature=signature)
     return batches.unbatch().map(packer.unpack).with_options(pipeline_options())
+
+
+def once(address: str, table: str, rollout: tf.TensorSpec, packer: Packer) -> tf.data.Dataset:
+    """Rollouts in the order in which they were inserted; none is fetched before it is due.
+
+    Args:
+        address: str, the server's address.
+        table: str, the name of a queue.
+        rollout: `tf.TensorSpec` of a packed rollout, uint8 `[1, bytes]`.
+        packer: the `Packer` of the rollout.
+
+    Returns:
+        Endless `tf.data.Dataset` of dicts of nests of `[T, N, ...]` tensors.
+    """
+    rollouts = reverb.TrajectoryDataset(
+        address,
+        table,
+        dtypes=rollout.dtype,
+        shapes=rollout.shape,
+        max_in_flight_samples_per_worker=1,
+        num_workers_per_iterator=1,
+    )
+
+    def unpack(sample: reverb.ReplaySample) -> dict[str, Any]:
+        return tf.nest.map_structure(lambda leaf: leaf[0], packer.unpack(sample.data))
+
+    return rollouts.map(unpack)
+
+
+def minibatches(
+    rollouts: tf.data.Dataset, batch_size: int | None, epochs: int, seed: int
+) -> tf.data.Dataset:
+    """Shuffled minibatches of each rollout, several times over.
+
+    Args:
+        rollouts: `tf.data.Dataset` of nests of `[T, N, ...]` tensors.
+        batch_size: int, B, which divides `T * N`; None puts all of a rollout into one, in order.
+        epochs: int, passes over each rollout, each in another random order.
+        seed: int, of the random orders.
+
+    Returns:
+        `tf.data.Dataset` of nests of `[B, ...]` tensors.
+    """
+
+    def flatten(rollout: Any) -> Any:
+        return tf.nest.map_structure(
+            lambda leaf: tf.reshape(leaf, (leaf.shape[0] * leaf.shape[1], *leaf.shape[2:])), rollout
+        )
+
+    def one_epoch(index: tf.Tensor, rollout: Any) -> Any:
+        rows = tf.nest.flatten(rollout)[0].shape[0]
+        order = tf.random.experimental.stateless_shuffle(tf.range(rows), (seed, index))
+        order = tf.reshape(order, (rows // batch_size, batch_size))
+        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, order), rollout)
+
+    def repeat(rollout: Any) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensors(rollout).repeat(epochs)
+
+    batches = rollouts.map(flatten).flat_map(repeat)
+    if batch_size is not None:
+        batches = batches.enumerate().map(one_epoch).unbatch()
+    return batches.with_options(pipeline_options())
 
 
 def _shuffle_rows(blocks: tf.Tensor) -> tf.Tensor:

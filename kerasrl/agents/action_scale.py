@@ -1,0 +1,58 @@
+"""Between actions in the environment's units and actions in [-1, 1]."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+class ActionScale:
+    """The bounds of a Box, as a scale and an offset.
+
+    Args:
+        space: bounded `gymnasium.spaces.Box`.
+
+    Attributes:
+        size: int, A, the dimensions of an action.
+        low, high: float arrays `[A]`, the bounds.
+        scale: float32 array `[A]`, half of the distance between the bounds.
+        offset: float32 array `[A]`, the middle between the bounds.
+    """
+
+    def __init__(self, space: Any):
+        self._shape, self._dtype = space.shape, space.dtype
+        self.low, self.high = space.low.ravel(), space.high.ravel()
+        self.size = self.low.size
+        low, high = np.float64(self.low), np.float64(self.high)
+        self.scale, self.offset = np.float32((high - low) / 2), np.float32((high + low) / 2)
+
+    def to_unit(self, action: tf.Tensor) -> tf.Tensor:
+        """Rescales actions `[B, ...]` to [-1, 1], `[B, A]` float32; constant ones become 0."""
+        flat = tf.reshape(tf.cast(action, tf.float32), (-1, self.size))
+        return tf.math.divide_no_nan(flat - self.offset, self.scale)
+
+    def from_unit(self, action: Any) -> Any:
+        """Rescales actions in [-1, 1], `[B, A]`, to the environment's units, of the same shape."""
+        return self.offset + self.scale * action
+
+    def shaped(self, action: Any) -> Any:
+        """Gives actions `[B, A]` the shape and dtype of the space, `[B, ...]`, within its bounds.
+
+        A space refuses what lies beyond a bound, be it by rounding only.
+        """
+        shape = (-1, *self._shape)
+        if isinstance(action, np.ndarray):
+            return np.clip(action, self.low, self.high).astype(self._dtype).reshape(shape)
+        # Clipped before the cast: TensorFlow Lite clips float32 only.
+        clipped = tf.clip_by_value(
+            tf.cast(action, tf.float32),
+            _rounded(self.low, np.less, np.inf),
+            _rounded(self.high, np.greater, -np.inf),
+        )
+        return tf.reshape(tf.cast(clipped, self._dtype), shape)
+
+
+def _rounded(bound: np.ndarray, beyond: Any, inwards: float) -> np.ndarray:
+    """The float32 array next to a bound that is not beyond it."""
+    nearest = np.float32(bound)
+    return np.where(beyond(nearest, bound), np.nextafter(nearest, np.float32(inwards)), nearest)

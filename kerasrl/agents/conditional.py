@@ -1,0 +1,39 @@
+"""Updates that are due at some gradient steps only."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+
+def update_if(
+    due: tf.Tensor, update: Callable[[], tf.Tensor], variables: Sequence[tf.Variable]
+) -> tf.Tensor:
+    """Runs an update if it is due.
+
+    On one replica an update that is not due costs nothing. On several, where gradients cannot be
+    summed within a condition, it is run and taken back.
+
+    Args:
+        due: bool scalar, the same on every replica.
+        update: callable that changes `variables` and returns a float scalar, such as a loss.
+        variables: all that `update` changes, the optimizer's among them; they must exist.
+
+    Returns:
+        What `update` returned, or 0 when it was not due.
+    """
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return tf.cond(due, update, lambda: tf.zeros(()))
+    before = [tf.identity(variable) for variable in variables]
+    result = update()
+
+    def restore(strategy: tf.distribute.Strategy, due: tf.Tensor, before: list[tf.Tensor]) -> None:
+        for variable, value in zip(variables, before, strict=True):
+            strategy.extended.update(variable, _keep_if, args=(due, value))
+
+    context.merge_call(restore, args=(due, before))
+    return tf.where(due, result, 0.0)
+
+
+def _keep_if(variable: tf.Variable, due: tf.Tensor, before: tf.Tensor) -> None:
+    variable.assign(tf.where(due, variable, before))

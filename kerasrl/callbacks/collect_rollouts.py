@@ -1,0 +1,112 @@
+"""Collecting rollouts while training."""
+
+from typing import Any
+
+import numpy as np
+
+from kerasrl.callbacks.collector import Collector, check_replicas, within_bounds
+from kerasrl.errors import ArgumentError
+from kerasrl.replay import RolloutWriter, rollout_spec
+
+
+class CollectRollouts(Collector):
+    """Acts for a number of steps with the newest policy, and has the agent learn from just these.
+
+    Before every update that needs one it collects a rollout of `length` steps in each of the N
+    environments, and puts it into the replay's queue as one `[length, N, ...]` item. Episodes go on
+    from one rollout to the next. What it logs, and how to act otherwise, is in its base class
+    `Collector`. Actions beyond the bounds of a Box are clipped for the environment, and go
+    into the rollout as they were drawn.
+
+    Args:
+        length: int, steps of each environment in a rollout.
+
+    Raises:
+        ArgumentError: when `length` is not a positive int, or does not go with the batch size or
+            with `steps_per_execution`.
+    """
+
+    def __init__(self, length: int = 128):
+        super().__init__()
+        if length < 1 or int(length) != length:
+            raise ArgumentError(f"length must be a positive int; received {length}.")
+        self.length = length
+
+    def experience_spec(self) -> dict[str, Any]:
+        """One rollout."""
+        spec, num_envs = self._environments.spec, self._environments.num_envs
+        return rollout_spec(spec, self._policy.output, self.length, num_envs)
+
+    def updates(self, env_steps: int) -> int:
+        """Gradient steps that a budget of environment steps allows: those of whole rollouts."""
+        rollouts = env_steps // self._env_steps_per_rollout
+        if not rollouts:
+            raise ArgumentError(
+                f"env_steps={env_steps} is less than one rollout, {self._env_steps_per_rollout} "
+                "steps. Raise it, or pass CollectRollouts(length=...) with fewer."
+            )
+        return rollouts * self.updates_per_turn
+
+    def prepare(self, agent: Any) -> None:
+        """Copies the policy, and works out how many updates a rollout is for."""
+        super().prepare(agent)
+        rows, batch_size = self._env_steps_per_rollout, agent.run.batch_size
+        if batch_size is not None and rows % batch_size:
+            raise ArgumentError(
+                f"batch_size must divide a rollout, which is length={self.length} steps of "
+                f"{self._environments.num_envs} environments, {rows} in all; received {batch_size}."
+            )
+        check_replicas(agent, rows)
+        minibatches = 1 if batch_size is None else rows // batch_size
+        self.updates_per_turn = agent.update_epochs * minibatches
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Resets the environments."""
+        super().on_train_begin(logs)
+        together = int(self.model._steps_per_execution.numpy())
+        if self.updates_per_turn % together or (self.params["steps"] or 0) % together:
+            raise ArgumentError(
+                f"steps_per_execution={together} must divide both the {self.updates_per_turn} "
+                f"updates that a rollout is for and steps_per_epoch={self.params['steps']}, as "
+                "nothing is collected within an execution. Change one of them."
+            )
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Collects a rollout when the last one has been learned from."""
+        super().on_train_batch_begin(batch, logs)
+        if self._updates % self.updates_per_turn == 0:
+            before = self._taken
+            self._refresh()
+            self._replay.insert(self._rollout())
+            self.model.env_steps.assign_add(self._taken - before)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Closes the queue; a reader that waits for a rollout would hold the run up for seconds."""
+        self._replay.close()
+
+    def _exhausted(self) -> bool:
+        learned = self._updates % self.updates_per_turn == 0
+        return learned and self._budget - self._taken < self._env_steps_per_rollout
+
+    @property
+    def _env_steps_per_rollout(self) -> int:
+        return self.length * self._environments.num_envs
+
+    def _rollout(self) -> np.ndarray:
+        writer = RolloutWriter(self._replay.packer, self._taken_before + self._taken)
+        following = writer.column("next_policy")
+        truncations = []
+        for t in range(self.length):
+            observation = self._observation
+            action = self.act(observation)
+            step = self._step(within_bounds(action, self.model.action_space))
+            writer.write(t, observation, action, self._output, step)
+            truncated = step.truncated & step.valid
+            if np.count_nonzero(truncated):
+                # What follows a truncation is not what is acted on next.
+                truncations.append((t, truncated, self._policy(step.next_observation)))
+        following[:-1] = writer.column("policy")[1:]
+        following[-1] = self._policy(self._observation)
+        for t, truncated, output in truncations:
+            following[t, truncated] = output[truncated]
+        return writer.packed

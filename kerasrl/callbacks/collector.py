@@ -1,0 +1,183 @@
+"""What every callback that collects experience has in common."""
+
+import math
+import time
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasrl.envs import Environments, Episode, Step
+from kerasrl.errors import ArgumentError
+from kerasrl.policies import PolicySnapshot
+
+_STREAM = 1  # Random numbers apart from those of whatever else has the run's seed.
+
+
+class Collector(keras.callbacks.Callback):
+    """Acts in the environments with a copy of the policy, and keeps the account of it.
+
+    The base of `Collect`, `CollectRollouts` and `CollectEpisodes`, which say what is written to the
+    replay and when. It logs `episode_return` and `episode_length` (means over the episodes that
+    ended in the epoch; the last known ones when none did; absent before the first), `env_steps` (of
+    the agent's life) and `env_steps_per_second`. Callbacks of the run that have a method
+    `on_episode_end(episode, env_steps)` are told of every episode that ends.
+
+    To act otherwise, override `act` and pass an instance of your class to `fit`.
+    """
+
+    #: int, gradient steps from one collection to the next, where that is fixed.
+    updates_per_turn = 1
+    #: int or None, gradient steps in an epoch where environment steps do not tell.
+    steps_per_epoch: int | None = None
+
+    def act(self, observation: list[np.ndarray]) -> np.ndarray:
+        """Chooses the actions to explore with.
+
+        Args:
+            observation: list of `[N, ...]` leaf arrays in `tf.nest` order.
+
+        Returns:
+            `[N, ...]` array of actions in the environment's own units.
+        """
+        self._output = self._policy(observation)
+        return self.model.explore(self._output, self._rng)
+
+    def experience_spec(self) -> dict[str, Any]:
+        """What is written to the replay, as nests of `tf.TensorSpec`; known once `prepare`d."""
+        raise NotImplementedError(f"{type(self).__name__} must define experience_spec().")
+
+    def updates(self, env_steps: int) -> int:
+        """Gradient steps that a budget of environment steps allows, at most."""
+        raise NotImplementedError(f"{type(self).__name__} must define updates(env_steps).")
+
+    def prepare(self, agent: keras.Model) -> None:
+        """Copies the policy; `fit` calls it when the environments are there."""
+        run = agent.run
+        self.set_model(agent)
+        self._environments: Environments = run.environments
+        spec, num_envs = self._environments.spec, self._environments.num_envs
+        self._policy = PolicySnapshot(agent.policy, spec.observation, num_envs)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Resets the environments."""
+        run = self.model.run
+        if run.environments is None:
+            raise ArgumentError(
+                f"{type(self).__name__} needs environments to act in; this fit trains on a "
+                "dataset. Leave it out."
+            )
+        self._replay = run.replay
+        self._rng = np.random.default_rng(None if run.seed is None else [run.seed, _STREAM])
+        self._budget = math.inf if run.env_steps is None else run.env_steps
+        self._taken_before, self._taken = int(self.model.env_steps.numpy()), 0
+        self._updates = 0
+        self._seen: list[list[np.ndarray]] = []
+        self._normalizers = self.model.observation_normalizers
+        self._listeners = [c for c in run.callbacks if hasattr(c, "on_episode_end")]
+        self._episodes = _Mean()
+        self._logs: dict[str, float] = {}
+        self._epoch_begin = (time.perf_counter(), 0)
+        self._restart(run.seed)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Starts the epoch's account; what came before the first update counts for the first."""
+        if self._logs and self.model.run.evaluates_in_training_environment:
+            self._restart(seed=None)
+        if self._logs:
+            self._episodes = _Mean()
+            self._epoch_begin = (time.perf_counter(), self._taken)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Notes which update comes next."""
+        self._first_batch = batch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Counts the updates just done, and ends the run when the budget is used up."""
+        self._updates += batch - self._first_batch + 1
+        if self._exhausted():
+            self.model.stop_training = True
+        self._log(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Logs the epoch's figures, as they were before any evaluation."""
+        if logs is not None:
+            logs.update(self._logs)
+
+    def _restart(self, seed: int | None) -> None:
+        self._observation = self._environments.reset(seed)
+
+    def _exhausted(self) -> bool:
+        return self._budget - self._taken < self._environments.num_envs
+
+    def _refresh(self) -> None:
+        """Takes over the weights, and what has been seen since the last time."""
+        if self._seen:
+            leaves = [np.concatenate(leaf) for leaf in zip(*self._seen, strict=True)]
+            spec = self._environments.spec.observation
+            for normalizer in self._normalizers:
+                normalizer.adapt(tf.nest.pack_sequence_as(spec, leaves))
+            self._seen = []
+        self._policy.update()
+
+    def _step(self, action: np.ndarray) -> Step:
+        """Takes a step in every environment, and brings the account up to date."""
+        step = self._environments.step(action)
+        if self._normalizers and np.count_nonzero(step.valid):
+            self._seen.append([leaf[step.valid] for leaf in self._observation])
+        self._observation = step.observation
+        self._taken += np.count_nonzero(step.valid)
+        for episode in step.episodes:
+            self._episodes.add(episode)
+            for listener in self._listeners:
+                listener.on_episode_end(episode, self._taken_before + self._taken)
+        if self.model.reward_scale != 1.0:
+            return step._replace(reward=step.reward * np.float32(self.model.reward_scale))
+        return step
+
+    def _log(self, logs: dict[str, Any] | None) -> None:
+        if self._episodes.count:
+            self._logs["episode_return"] = self._episodes.episode_return
+            self._logs["episode_length"] = self._episodes.length
+        began, taken = self._epoch_begin
+        seconds = time.perf_counter() - began
+        self._logs["env_steps"] = float(self._taken_before + self._taken)
+        self._logs["env_steps_per_second"] = (self._taken - taken) / max(seconds, 1e-9)
+        if logs is not None:
+            logs.update(self._logs)
+
+
+def check_replicas(agent: Any, examples: int) -> None:
+    """Raises `ArgumentError` unless every replica gets as many examples of a batch as the others.
+
+    Gradients are averaged over the replicas, so that a smaller part would count for more.
+    """
+    replicas = agent.distribute_strategy.num_replicas_in_sync
+    if examples % replicas:
+        raise ArgumentError(
+            f"what is collected for a batch, {examples} examples, must be a multiple of the number "
+            f"of replicas, {replicas}. Collect more, or fewer."
+        )
+
+
+def within_bounds(action: np.ndarray, space: gym.Space) -> np.ndarray:
+    """Clips actions to a Box; a Gaussian policy goes beyond. Others are returned as they are."""
+    if isinstance(space, gym.spaces.Box):
+        return np.clip(action, space.low, space.high).astype(space.dtype)
+    return action
+
+
+class _Mean:
+    """Means over episodes, without keeping them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.episode_return = 0.0
+        self.length = 0.0
+
+    def add(self, episode: Episode) -> None:
+        self.count += 1
+        self.episode_return += (episode.episode_return - self.episode_return) / self.count
+        self.length += (episode.length - self.length) / self.count
