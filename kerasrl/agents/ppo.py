@@ -1,0 +1,247 @@
+"""Proximal policy optimization."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasrl import losses
+from kerasrl.agents.actor_critic import actor_critic_examples, build_actor, build_critic
+from kerasrl.agents.agent import Agent
+from kerasrl.agents.checks import check_fraction, check_positive
+from kerasrl.agents.conditional import update_if
+from kerasrl.callbacks import CollectRollouts
+from kerasrl.errors import ArgumentError
+from kerasrl.replay import Queue
+
+
+@keras.saving.register_keras_serializable("kerasrl")
+class PPO(Agent):
+    """Proximal policy optimization with a clipped objective, for Discrete, MultiDiscrete and Box.
+
+    Unless told otherwise it collects rollouts of 2048 steps in each environment, and goes over
+    each for 10 epochs in minibatches of 64, with Adam at 3e-4 and gradients clipped to a norm of
+    0.5. A Box has Gaussian actions, which are clipped for the environment, with standard
+    deviations that do not depend on the observation.
+
+    Differs from the paper in what its authors' code adds: normalised advantages (here over a whole
+    rollout), clipped gradients, orthogonal initial weights; and, if asked for, clipped values and
+    an end to the updates of a rollout when the policy has moved too far.
+
+    Args:
+        actor: Keras model from a batch of observations to the parameters of the actions: `[B, P]`
+            logits for Discrete and MultiDiscrete (one set after the other), means and then
+            logarithms of standard deviations for Box; by default two layers of 64 with tanh.
+        critic: Keras model from a batch of observations to values `[B, 1]`; by default likewise.
+        update_epochs: int, passes over a rollout.
+        clip_range: float, how far the ratio of probabilities may move from 1.
+        clip_values: bool, whether values are clipped to within `clip_range` of the old ones.
+        gae_lambda: float in [0, 1], of generalized advantage estimation.
+        entropy_cost: float, the weight of the entropy.
+        value_cost: float, the weight of half the squared error of the values.
+        target_kl: float, in nats: when the policy has moved 1.5 times so far, the rest of the
+            rollout is not learned from; None never stops.
+        normalize_advantages: bool.
+        normalize_observations: bool, whether the default networks begin with a layer that adapts
+            to the observations while collecting.
+        discount: float in [0, 1], per environment step.
+        reward_scale: float, what rewards are multiplied by.
+        name: str.
+
+    Attributes:
+        clip_range: float32 weight, so that `LinearSchedule` can anneal it.
+
+    Reference:
+        Schulman et al., "Proximal policy optimization algorithms", 2017,
+        https://arxiv.org/abs/1707.06347.
+    """
+
+    log_names = (
+        "loss",
+        "policy_loss",
+        "value_loss",
+        "entropy",
+        "approximate_kl",
+        "clip_fraction",
+    )
+    default_batch_size = 64
+
+    def __init__(
+        self,
+        actor: keras.Model | None = None,
+        critic: keras.Model | None = None,
+        *,
+        update_epochs: int = 10,
+        clip_range: float = 0.2,
+        clip_values: bool = False,
+        gae_lambda: float = 0.95,
+        entropy_cost: float = 0.0,
+        value_cost: float = 1.0,
+        target_kl: float | None = None,
+        normalize_advantages: bool = True,
+        normalize_observations: bool = False,
+        discount: float = 0.99,
+        reward_scale: float = 1.0,
+        name: str | None = None,
+    ):
+        super().__init__(discount=discount, reward_scale=reward_scale, name=name)
+        check_fraction("gae_lambda", gae_lambda)
+        if clip_range <= 0:
+            raise ArgumentError(f"clip_range must be positive; received {clip_range}.")
+        if target_kl is not None and target_kl <= 0:
+            raise ArgumentError(f"target_kl must be positive or None; received {target_kl}.")
+        check_positive("update_epochs", update_epochs)
+        self.actor: Any = actor
+        self.critic: Any = critic
+        self.update_epochs = update_epochs
+        self.initial_clip_range = clip_range
+        self.clip_values = clip_values
+        self.gae_lambda = gae_lambda
+        self.entropy_cost = entropy_cost
+        self.value_cost = value_cost
+        self.target_kl = target_kl
+        self.normalize_advantages = normalize_advantages
+        self.normalize_observations = normalize_observations
+        self.clip_range = self.setting("clip_range", clip_range)
+        with self.distribute_strategy.scope():
+            self._stopped_at = self.add_weight(  # The `env_steps` of a rollout that is learned out.
+                "stopped_at",
+                (),
+                tf.int64,
+                keras.initializers.Constant(-1),
+                trainable=False,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+
+    def compile(
+        self,
+        optimizer: Any = None,
+        *,
+        steps_per_execution: int = 1,
+        jit_compile: bool | None = None,
+        run_eagerly: bool | None = None,
+    ) -> None:
+        """Sets the optimizer, Adam at 3e-4 with gradients clipped; the rest is as in Keras.
+
+        `steps_per_execution` must divide the number of updates that a rollout is for.
+        """
+        super().compile(
+            optimizer or keras.optimizers.Adam(3e-4, epsilon=1e-5, global_clipnorm=0.5),
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+        )
+
+    def build_networks(self) -> None:
+        """Makes the default networks unless they were given."""
+        options = ((64, 64), self.normalize_observations)
+        self.actor, self._actions = build_actor(self, self.actor, *options)
+        self.critic = build_critic(self, self.critic, *options)
+
+    def default_callbacks(self) -> list[keras.callbacks.Callback]:
+        """Collection."""
+        return [CollectRollouts(length=2048)]
+
+    def default_replay(self) -> Queue:
+        """A queue of rollouts."""
+        return Queue()
+
+    def batches(self, replay: Queue, batch_size: int | None) -> tf.data.Dataset:
+        """Shuffled minibatches of each rollout, `update_epochs` times over."""
+        return replay.dataset(self.examples, batch_size, self.update_epochs)
+
+    def examples(self, rollout: dict[str, Any]) -> dict[str, Any]:
+        """What is learned from a rollout, see `actor_critic_examples`."""
+        return actor_critic_examples(
+            rollout, self._actions, self.discount, self.gae_lambda, self.normalize_advantages
+        )
+
+    def policy(self, observation: Any) -> tf.Tensor:
+        """Parameters of the actions, then the value: float `[B, P + 1]`."""
+        parameters = self.actor(observation, training=False)
+        return tf.concat([parameters, self.critic(observation, training=False)], axis=-1)
+
+    def call(self, observation: Any) -> tf.Tensor:
+        """Greedy actions `[B, ...]`: the likeliest."""
+        return self._actions.mode(self.actor(observation, training=False))
+
+    def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Sampled actions `[B, ...]`, which for a Box may lie beyond its bounds."""
+        return self._actions.sample(output[:, :-1], rng)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        """One step on a minibatch."""
+        with tf.GradientTape() as tape:
+            parameters = self.actor(batch["observation"], training=True)
+            v_tm1 = tf.squeeze(self.critic(batch["observation"], training=True), axis=-1)
+            log_prob = self._actions.log_prob(parameters, batch["action"])
+            policy_loss = self._mean(
+                batch,
+                losses.clipped_surrogate_loss(
+                    log_prob, batch["log_prob"], batch["advantage"], self.clip_range
+                ),
+            )
+            value_loss = self._mean(batch, self._value_loss(v_tm1, batch))
+            entropy = self._mean(batch, self._actions.entropy(parameters))
+            loss = policy_loss + self.value_cost * value_loss - self.entropy_cost * entropy
+        kl = self._mean(batch, losses.approximate_kl(log_prob, batch["log_prob"]))
+        self._minimize_unless_stopped(loss, tape, kl, batch["env_steps"][0])
+        clipped = tf.abs(tf.exp(log_prob - batch["log_prob"]) - 1.0) > self.clip_range
+        return self.track(
+            loss=loss,
+            policy_loss=policy_loss,
+            value_loss=value_loss,
+            entropy=entropy,
+            approximate_kl=kl,
+            clip_fraction=self._mean(batch, tf.cast(clipped, tf.float32)),
+        )
+
+    def _value_loss(self, v_tm1: tf.Tensor, batch: dict[str, Any]) -> tf.Tensor:
+        if self.clip_values:
+            return losses.clipped_value_loss(
+                v_tm1, batch["value"], batch["return"], self.clip_range
+            )
+        return losses.l2(batch["return"] - v_tm1)
+
+    def _minimize_unless_stopped(
+        self, loss: tf.Tensor, tape: tf.GradientTape, kl: tf.Tensor, rollout: tf.Tensor
+    ) -> None:
+        variables = self.trainable_variables
+        if self.target_kl is None:
+            self.minimize(loss, tape, variables, self.optimizer)
+            return
+        context = tf.distribute.get_replica_context()
+        kl = context.all_reduce(tf.distribute.ReduceOp.MEAN, kl)
+        stopped = (kl > 1.5 * self.target_kl) | tf.equal(self._stopped_at, rollout)
+        self._stopped_at.assign(tf.where(stopped, rollout, self._stopped_at))
+
+        def update() -> tf.Tensor:
+            self.minimize(loss, tape, variables, self.optimizer)
+            return loss
+
+        with tf.init_scope():
+            self.optimizer.build(variables)
+        update_if(~stopped, update, [*variables, *self.optimizer.variables])
+
+    def _mean(self, batch: dict[str, Any], x: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(batch["weight"] * x)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, networks serialized."""
+        config = super().get_config()
+        del config["n_step"]
+        return {
+            **config,
+            "actor": keras.saving.serialize_keras_object(self.actor),
+            "critic": keras.saving.serialize_keras_object(self.critic),
+            "update_epochs": self.update_epochs,
+            "clip_range": self.initial_clip_range,
+            "clip_values": self.clip_values,
+            "gae_lambda": self.gae_lambda,
+            "entropy_cost": self.entropy_cost,
+            "value_cost": self.value_cost,
+            "target_kl": self.target_kl,
+            "normalize_advantages": self.normalize_advantages,
+            "normalize_observations": self.normalize_observations,
+        }
