@@ -6,19 +6,29 @@ from kerasrl._stack import check_stack
 check_stack()
 
 from kerasrl import callbacks, envs, errors, losses, networks, policies, replay
-from kerasrl.agents import DQN, SAC, Agent
+from kerasrl.agents import A2C, D4PG, DDPG, DQN, PPO, REINFORCE, SAC, TD3, Agent
+from kerasrl.plotting import plot_history
+from kerasrl.policies import evaluate
 from kerasrl.version import __version__
 
 __all__ = [
+    "A2C",
+    "D4PG",
+    "DDPG",
     "DQN",
+    "PPO",
+    "REINFORCE",
     "SAC",
+    "TD3",
     "Agent",
     "__version__",
     "callbacks",
     "envs",
     "errors",
+    "evaluate",
     "losses",
     "networks",
+    "plot_history",
     "policies",
     "replay",
 ]

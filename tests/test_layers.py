@@ -18,6 +18,7 @@ ALLOWED = {
     "policies": COMMON | {"envs"},
     "callbacks": COMMON | {"envs", "replay", "policies"},
     "agents": COMMON | {"losses", "networks", "callbacks", "replay"},
+    "plotting": COMMON,
     "errors": set(),
     "native_log": set(),
     "version": set(),
@@ -27,7 +28,7 @@ ALLOWED = {
 # The files that join the two sides.
 ALSO_ALLOWED = {
     "kerasrl/agents/building.py": {"envs"},
-    "kerasrl/agents/evaluating.py": {"envs", "policies"},
+    "kerasrl/agents/evaluating.py": {"policies"},
     "kerasrl/agents/fitting.py": {"envs"},
 }
 

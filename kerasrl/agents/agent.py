@@ -238,7 +238,9 @@ class Agent(keras.Model):
             return_dict: bool, whether to return a dict rather than a list.
 
         Returns:
-            Means over the episodes: `episode_return`, undiscounted, and `episode_length`, in steps.
+            What the episodes were worth: `episode_return`, the mean undiscounted return;
+            `episode_return_std`, its population standard deviation; and `episode_length`, the mean
+            number of steps.
 
         Raises:
             ArgumentError: when `episodes` is less than 1.

@@ -8,7 +8,7 @@ import gymnasium as gym
 import keras
 
 from kerasrl.agents.fitting import Run
-from kerasrl.callbacks import Evaluation
+from kerasrl.callbacks import Evaluation, StepsPerSecond, Video
 from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import ArgumentError
 
@@ -65,17 +65,21 @@ def _replaces(callback: keras.callbacks.Callback, own: keras.callbacks.Callback)
 
 
 def _rank(callback: keras.callbacks.Callback) -> int:
-    return 0 if isinstance(callback, Evaluation) else 1 if isinstance(callback, Collector) else 2
+    """First what has environments that may be wrong, then what logs, then what reads the logs."""
+    order = (Evaluation | Video, Collector, StepsPerSecond)
+    ranks = (rank for rank, kind in enumerate(order) if isinstance(callback, kind))
+    return next(ranks, len(order))
 
 
 def check_shared(run: Run, x: Any, listed: list[keras.callbacks.Callback]) -> None:
-    """Warns when evaluations take place in the very environment that is trained on."""
+    """Warns when episodes are evaluated or filmed in the very environment that is trained on."""
     given = isinstance(x, gym.Env | gym.vector.VectorEnv)
-    if given and any(isinstance(c, Evaluation) and c.env is x for c in listed):
+    if given and any(isinstance(c, Evaluation | Video) and c.env is x for c in listed):
         run.evaluates_in_training_environment = True
         warnings.warn(
-            "validation_data is the environment that is trained on: evaluating breaks off the "
-            "episode that is being collected. Give it an environment of its own.",
+            "the environment that is trained on is evaluated in too: this breaks off the episode "
+            "that is being collected. Give validation_data, Evaluation and Video environments of "
+            "their own.",
             stacklevel=3,
         )
 

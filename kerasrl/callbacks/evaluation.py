@@ -11,7 +11,8 @@ from kerasrl.errors import ArgumentError
 class Evaluation(keras.callbacks.Callback):
     """Runs greedy episodes at the end of every so many epochs and logs what they were worth.
 
-    It adds `val_episode_return` and `val_episode_length`, means over the episodes, to the logs.
+    It adds `val_episode_return` and `val_episode_length`, means over the episodes, and
+    `val_episode_return_std`, the returns' population standard deviation, to the logs.
     `fit(validation_data=env)` makes one of these.
 
     Args:

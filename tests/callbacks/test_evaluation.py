@@ -32,6 +32,7 @@ def test_every_so_many_epochs(fit, tiny_env, freq, evaluations):
     env = tiny_env(length=3)
     history = fit(epochs=4, validation_data=env, validation_freq=freq).history
     assert history.get("val_episode_return", []) == [3.0] * evaluations
+    assert history.get("val_episode_return_std", []) == [0.0] * evaluations
     assert history.get("val_episode_length", []) == [3.0] * evaluations
     assert len(env.actions) == evaluations * 10 * 3
     assert not env.closed
@@ -85,7 +86,7 @@ def test_evaluating_does_not_disturb_the_training(make_agent, tiny_env):
 
 def test_the_environment_trained_on_is_warned_of(fit, tiny_env):
     env = tiny_env()
-    with pytest.warns(UserWarning, match="validation_data is the environment that is trained on"):
+    with pytest.warns(UserWarning, match="the environment that is trained on is evaluated in too"):
         fit(env, validation_data=env)
 
 

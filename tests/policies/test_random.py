@@ -2,7 +2,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from kerasrl.policies import random_actions
+from kerasrl.policies import RandomPolicy, random_actions
 
 spaces = gym.spaces
 INF = np.inf
@@ -85,3 +85,29 @@ def test_components_without_bounds_vary_about_where_they_may_be():
     actions = draw(SPACES["mixed"], 10_000)
     np.testing.assert_allclose(actions.mean(axis=0), [0, -10, 10, 0], atol=0.06)
     np.testing.assert_allclose(actions.std(axis=0), [1, 1, 1, 2 / 12**0.5], atol=0.06)
+
+
+@pytest.mark.parametrize("name", ["start", "multi start", "mixed"])
+def test_the_policy_acts_for_every_environment(name):
+    space = SPACES[name]
+    observation = [np.zeros((5, 3)), np.zeros(5)]
+    actions = RandomPolicy(space)(observation)
+    assert actions.shape == (5, *space.shape)
+    assert all(space.contains(np.asarray(action)) for action in actions)
+
+
+def test_the_policy_goes_on_and_repeats_with_its_seed():
+    def acted(seed):
+        policy = RandomPolicy(SPACES["box"], seed)
+        return [policy([np.zeros((2, 1))]) for _ in range(3)]
+
+    first, second, third = acted(0)
+    assert (first != second).any()
+    np.testing.assert_array_equal(acted(0), [first, second, third])
+    assert (acted(1)[0] != first).any()
+    assert (acted(None)[0] != acted(None)[0]).any()
+
+
+def test_the_policy_does_not_draw_what_an_environment_of_the_same_seed_draws():
+    drawn = gym.utils.seeding.np_random(3)[0].uniform(-2, 3, 4).astype(np.float32)
+    assert (RandomPolicy(SPACES["box"], 3)([np.zeros((1, 1))])[0] != drawn).any()

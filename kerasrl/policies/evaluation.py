@@ -1,0 +1,84 @@
+"""What a policy is worth."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasrl import envs
+from kerasrl.envs import Environments, Episode
+from kerasrl.errors import ArgumentError, ArgumentTypeError
+from kerasrl.policies.episodes import run_episodes
+from kerasrl.policies.random import RandomPolicy
+from kerasrl.policies.snapshot import PolicySnapshot
+
+
+def evaluate(
+    env: Any,
+    policy: Any = None,
+    *,
+    episodes: int = 10,
+    num_envs: int = 1,
+    seed: int | None = None,
+    on_episode: Callable[[Episode], None] = lambda episode: None,
+) -> dict[str, float]:
+    """Runs episodes of any policy, such as the random one to compare an agent with.
+
+    `kerasrl.evaluate("CartPole-v1")` is what random actions are worth, and
+    `kerasrl.evaluate("CartPole-v1", agent)` what the agent's greedy ones are.
+
+    Args:
+        env: whatever `fit` takes as environment, or `Environments`.
+        policy: an agent, which acts greedily; a callable from observation leaves `[N, ...]` to
+            actions `[N, ...]`; or None, the random policy.
+        episodes: int, episodes to run, shared out evenly among the environments beforehand, so
+            that short ones do not count for more.
+        num_envs: int, environments to make of an id or a callable.
+        seed: int, for the environments, and for the random policy.
+        on_episode: callable, told of every episode that counts.
+
+    Returns:
+        Dict of floats over the episodes: `episode_return`, the mean undiscounted return;
+        `episode_return_std`, its population standard deviation; `episode_length`, the mean number
+        of steps.
+
+    Raises:
+        ArgumentError: when `episodes` is not a positive int.
+        ArgumentTypeError: when `env` or `policy` is none of these.
+        SpaceError: when the agent cannot serve the environment's spaces.
+    """
+    if isinstance(episodes, bool) or int(episodes) != episodes or episodes < 1:
+        raise ArgumentError(f"episodes must be a positive int; received {episodes!r}.")
+    with contextlib.ExitStack() as resources:
+        if isinstance(env, Environments):
+            environments = env
+        else:
+            environments = envs.make(env, num_envs)
+            resources.callback(environments.close)
+        actor = _actor(policy, environments, seed)
+        finished = run_episodes(actor, environments, episodes, seed, on_episode)
+    returns = [episode.episode_return for episode in finished]
+    return {
+        "episode_return": float(np.mean(returns)),
+        "episode_return_std": float(np.std(returns)),
+        "episode_length": float(np.mean([episode.length for episode in finished])),
+    }
+
+
+def _actor(
+    policy: Any, environments: Environments, seed: int | None
+) -> Callable[[list[np.ndarray]], np.ndarray]:
+    spec = environments.spec
+    if policy is None:
+        return RandomPolicy(spec.action_space, seed)
+    if hasattr(policy, "explore"):  # An agent, which policies may not import.
+        policy.build(spec)
+        return PolicySnapshot(policy, spec.observation, environments.num_envs)
+    if callable(policy) and not isinstance(policy, type | keras.Model):
+        return policy
+    raise ArgumentTypeError(
+        "policy must be an agent, a callable from observation leaves [N, ...] to actions "
+        f"[N, ...], or None for the random policy; received {policy!r}."
+    )
