@@ -3,12 +3,15 @@
 import argparse
 import json
 import time
+from typing import Any
+
+import keras
 
 import kerasrl
 
 
 class Story:
-    """Parses `--seed` and `--env-steps`, and reports how the run went.
+    """Parses `--seed`, `--env-steps` and `--history`, and reports how the run went.
 
     Args:
         description: str, the example's docstring.
@@ -19,14 +22,34 @@ class Story:
         parser = argparse.ArgumentParser(description=description)
         parser.add_argument("--seed", type=int, default=None)
         parser.add_argument("--env-steps", type=int, default=env_steps)
+        parser.add_argument("--history", help="JSON file to write what fit has logged to")
         arguments = parser.parse_args()
         self.seed, self.env_steps = arguments.seed, arguments.env_steps
+        self._history = arguments.history
         self._started = time.perf_counter()
 
-    def report(self, agent: kerasrl.Agent, env: str) -> None:
-        """Prints environment steps, seconds so far, and the return of 20 greedy episodes."""
+    def report(self, agent: kerasrl.Agent, env: Any, history: keras.callbacks.History) -> None:
+        """Prints environment steps, seconds so far, and the returns of 20 episodes.
+
+        Those are of the greedy policy, and of random actions to compare it with.
+
+        Args:
+            agent: the trained agent.
+            env: where to evaluate it, as for `fit`.
+            history: what `fit` returned.
+        """
         seconds = time.perf_counter() - self._started
-        results = agent.evaluate(env, episodes=20, seed=self.seed, verbose=0, return_dict=True)
-        figures = {"env_steps": int(agent.env_steps.numpy()), "seconds": round(seconds, 1)}
-        score = round(results["episode_return"], 1)
-        print(json.dumps({**figures, "val_episode_return": score}))
+        if self._history:
+            with open(self._history, "w") as file:
+                json.dump(history.history, file)
+        greedy, random = (
+            kerasrl.evaluate(env, policy, episodes=20, seed=self.seed)["episode_return"]
+            for policy in (agent, None)
+        )
+        figures = {
+            "env_steps": int(agent.env_steps.numpy()),
+            "seconds": round(seconds, 1),
+            "val_episode_return": round(greedy, 2),
+            "random_episode_return": round(random, 2),
+        }
+        print(json.dumps(figures))

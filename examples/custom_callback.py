@@ -42,7 +42,7 @@ class NoisyCollect(kerasrl.callbacks.Collect):
 story = Story(__doc__, env_steps=50_000)
 agent = kerasrl.DQN(double=True, n_step=5)
 agent.compile(steps_per_execution=16)
-agent.fit(
+history = agent.fit(
     "CartPole-v1",
     env_steps=story.env_steps,
     epochs=25,
@@ -54,4 +54,4 @@ agent.fit(
         StopAt(475.0),
     ],
 )
-story.report(agent, "CartPole-v1")
+story.report(agent, "CartPole-v1", history)

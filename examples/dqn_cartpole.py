@@ -9,7 +9,7 @@ story = Story(__doc__, env_steps=50_000)
 
 agent = kerasrl.DQN(double=True, n_step=5)
 agent.compile(keras.optimizers.Adam(1e-3), steps_per_execution=16)
-agent.fit(
+history = agent.fit(
     "CartPole-v1",
     env_steps=story.env_steps,
     validation_data="CartPole-v1",
@@ -23,4 +23,4 @@ agent.fit(
         ),
     ],
 )
-story.report(agent, "CartPole-v1")
+story.report(agent, "CartPole-v1", history)

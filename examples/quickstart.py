@@ -1,7 +1,6 @@
 """Trains SAC on the pendulum, evaluates it, and draws its learning curve as quickstart.png."""
 
 import keras
-import matplotlib.pyplot as plt
 from common import Story
 
 import kerasrl
@@ -20,15 +19,8 @@ history = agent.fit(
     env_steps=story.env_steps,
     validation_data="Pendulum-v1",
     seed=story.seed,
-).history
-
-plt.plot(history["env_steps"], history["episode_return"], label="while collecting")
-plt.plot(history["env_steps"], history["val_episode_return"], label="greedy")
-plt.xlabel("environment steps")
-plt.ylabel("episode return")
-plt.title("SAC on Pendulum-v1")
-plt.legend()
-plt.grid(alpha=0.3)
-plt.savefig("quickstart.png", dpi=150)
+)
+baseline = kerasrl.evaluate("Pendulum-v1", seed=story.seed)  # Random actions.
+kerasrl.plot_history(history, "quickstart.png", baseline=baseline["episode_return"])
 print("The learning curve is in quickstart.png.")
-story.report(agent, "Pendulum-v1")
+story.report(agent, "Pendulum-v1", history)

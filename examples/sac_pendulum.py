@@ -14,10 +14,10 @@ agent.compile(
     temperature_optimizer=keras.optimizers.Adam(1e-3),
     steps_per_execution=16,
 )
-agent.fit(
+history = agent.fit(
     "Pendulum-v1",
     env_steps=story.env_steps,
     validation_data="Pendulum-v1",
     seed=story.seed,
 )
-story.report(agent, "Pendulum-v1")
+story.report(agent, "Pendulum-v1", history)

@@ -11,6 +11,12 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 STORIES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "common")
 
+LEFT_OVER = {
+    "a2c_cartpole": (1080, 1080),
+    "ppo_cartpole": (1024, 1024),
+    "reinforce_cartpole": (1100, 1499),
+}
+
 
 def run(name, directory, *options):
     process = subprocess.run(
@@ -26,9 +32,18 @@ def run(name, directory, *options):
 
 @pytest.mark.parametrize("name", STORIES)
 def test_runs(name, tmp_path):
-    result = run(name, tmp_path, "--seed", "0", "--env-steps", "1100")
-    assert result["env_steps"] == 1100
-    assert set(result) == {"env_steps", "seconds", "val_episode_return"}
+    history = tmp_path / "history.json"
+    result = run(name, tmp_path, "--seed", "0", "--env-steps", "1100", "--history", history)
+    assert list(result) == [
+        "env_steps",
+        "seconds",
+        "val_episode_return",
+        "random_episode_return",
+    ]
+    # Only whole rollouts are collected, and whole episodes.
+    least, most = LEFT_OVER.get(name, (1100, 1100))
+    assert least <= result["env_steps"] <= most
+    assert json.loads(history.read_text())["env_steps"][-1] == result["env_steps"]
 
 
 def test_quickstart_draws_a_curve(tmp_path):
@@ -46,7 +61,17 @@ def test_is_short(name):
 @pytest.mark.parametrize("seed", ["0", "1", "2"])
 @pytest.mark.parametrize(
     ("name", "env_steps", "score"),
-    [("dqn_cartpole", 50_000, 475.0), ("sac_pendulum", 20_000, -170.0)],
+    [
+        ("a2c_cartpole", 500_000, 475.0),
+        ("d4pg_cartpole_balance", 50_000, 980.0),
+        ("d4pg_mountain_car", 100_000, 93.0),
+        ("ddpg_pendulum", 20_000, -170.0),
+        ("dqn_cartpole", 50_000, 475.0),
+        ("ppo_cartpole", 100_000, 500.0),
+        ("reinforce_cartpole", 100_000, 195.0),
+        ("sac_pendulum", 20_000, -170.0),
+        ("td3_pendulum", 20_000, -170.0),
+    ],
 )
 def test_learns(name, env_steps, score, seed, tmp_path):
     result = run(name, tmp_path, "--seed", seed)

@@ -1,0 +1,225 @@
+"""TF-Agents' tutorials against the same work in kerasrl, in turn: time, and steps per second.
+
+TF-Agents does not fit into one environment with kerasrl. Install it into another one
+(`tensorflow-cpu==2.15.1`, `dm-reverb==0.14.0`, `tensorflow-probability==0.23.0`,
+`tf-keras==2.15.1`, `gin-config`, `pillow`, `mock`, `rlds`, `gym==0.23.0`, `pybullet==3.2.7`,
+`pygame`, `setuptools<70`, and `tf-agents==0.19.0` with `--no-deps`) and run
+
+    python examples/benchmarks/against_tf_agents.py --peer-python path/to/that/python
+
+`reinforce` is the seconds that 250 updates of two episodes take on CartPole with 200-step episodes,
+evaluation left out. `minitaur` is environment steps per second of SAC on the Minitaur, with one
+update per step on batches of 256, once everything is traced.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+TIMED = 1_000  # Environment steps of the Minitaur.
+
+
+def kerasrl_reinforce() -> float:
+    """Seconds for 250 updates."""
+    import gymnasium as gym
+    import keras
+
+    import kerasrl
+
+    agent = kerasrl.REINFORCE()
+    agent.compile(keras.optimizers.Adam(1e-3))
+    began = time.perf_counter()
+    agent.fit(
+        lambda: gym.make("CartPole-v1", max_episode_steps=200),
+        epochs=1,
+        steps_per_epoch=250,
+        callbacks=[kerasrl.callbacks.CollectEpisodes(episodes=2, max_steps=200)],
+        verbose=0,
+    )
+    return time.perf_counter() - began
+
+
+def kerasrl_minitaur() -> float:
+    """Environment steps per second."""
+    import kerasrl
+
+    agent = kerasrl.SAC()
+    agent.compile(steps_per_execution=16)
+    history = agent.fit(
+        "kerasrl/MinitaurBullet-v0",
+        env_steps=1_000 + 2 * TIMED,
+        epochs=2,
+        callbacks=[kerasrl.callbacks.Collect(warmup_steps=1_000)],
+        verbose=0,
+    )
+    return history.history["env_steps_per_second"][-1]
+
+
+def tf_agents_reinforce() -> float:
+    """Seconds for 250 updates."""
+    import reverb
+    import tensorflow as tf
+    from tf_agents.agents.reinforce.reinforce_agent import ReinforceAgent
+    from tf_agents.drivers.py_driver import PyDriver
+    from tf_agents.environments import suite_gym, tf_py_environment
+    from tf_agents.networks.actor_distribution_network import ActorDistributionNetwork
+    from tf_agents.policies.py_tf_eager_policy import PyTFEagerPolicy
+    from tf_agents.replay_buffers.reverb_replay_buffer import ReverbReplayBuffer
+    from tf_agents.replay_buffers.reverb_utils import ReverbAddEpisodeObserver
+    from tf_agents.specs import tensor_spec
+    from tf_agents.utils import common
+
+    env = suite_gym.load("CartPole-v0")
+    specs = tf_py_environment.TFPyEnvironment(suite_gym.load("CartPole-v0"))
+    observation, action = specs.observation_spec(), specs.action_spec()
+    agent = ReinforceAgent(
+        specs.time_step_spec(),
+        action,
+        actor_network=ActorDistributionNetwork(observation, action, fc_layer_params=(100,)),
+        optimizer=tf.keras.optimizers.Adam(1e-3),
+        normalize_returns=True,
+        train_step_counter=tf.Variable(0),
+    )
+    agent.initialize()
+    agent.train = common.function(agent.train)
+    signature = tensor_spec.add_outer_dim(tensor_spec.from_spec(agent.collect_data_spec))
+    selectors = reverb.selectors
+    table = reverb.Table(
+        "episodes",
+        sampler=selectors.Uniform(),
+        remover=selectors.Fifo(),
+        max_size=2_000,
+        rate_limiter=reverb.rate_limiters.MinSize(1),
+        signature=signature,
+    )
+    replay = ReverbReplayBuffer(
+        agent.collect_data_spec,
+        table_name="episodes",
+        sequence_length=None,
+        local_server=reverb.Server([table]),
+    )
+    observer = ReverbAddEpisodeObserver(replay.py_client, "episodes", 2_000)
+    policy = PyTFEagerPolicy(agent.collect_policy, use_tf_function=True)
+    began = time.perf_counter()
+    for _ in range(250):
+        PyDriver(env, policy, [observer], max_episodes=2).run(env.reset())
+        trajectories, _ = next(iter(replay.as_dataset(sample_batch_size=1)))
+        agent.train(experience=trajectories)
+        replay.clear()
+    return time.perf_counter() - began
+
+
+def tf_agents_minitaur() -> float:
+    """Environment steps per second."""
+    import reverb
+    import tensorflow as tf
+    from tf_agents.agents.ddpg.critic_network import CriticNetwork
+    from tf_agents.agents.sac.sac_agent import SacAgent
+    from tf_agents.agents.sac.tanh_normal_projection_network import TanhNormalProjectionNetwork
+    from tf_agents.environments import suite_pybullet
+    from tf_agents.networks.actor_distribution_network import ActorDistributionNetwork
+    from tf_agents.policies.py_tf_eager_policy import PyTFEagerPolicy
+    from tf_agents.policies.random_py_policy import RandomPyPolicy
+    from tf_agents.replay_buffers.reverb_replay_buffer import ReverbReplayBuffer
+    from tf_agents.replay_buffers.reverb_utils import ReverbAddTrajectoryObserver
+    from tf_agents.train.actor import Actor
+    from tf_agents.train.learner import Learner
+    from tf_agents.train.utils import spec_utils, train_utils
+
+    env = suite_pybullet.load("MinitaurBulletEnv-v0")
+    observation, action, time_step = spec_utils.get_tensor_specs(env)
+    step = train_utils.create_train_step()
+    agent = SacAgent(
+        time_step,
+        action,
+        actor_network=ActorDistributionNetwork(
+            observation,
+            action,
+            fc_layer_params=(256, 256),
+            continuous_projection_net=TanhNormalProjectionNetwork,
+        ),
+        critic_network=CriticNetwork((observation, action), joint_fc_layer_params=(256, 256)),
+        actor_optimizer=tf.keras.optimizers.Adam(3e-4),
+        critic_optimizer=tf.keras.optimizers.Adam(3e-4),
+        alpha_optimizer=tf.keras.optimizers.Adam(3e-4),
+        target_update_tau=0.005,
+        gamma=0.99,
+        train_step_counter=step,
+    )
+    agent.initialize()
+    selectors = reverb.selectors
+    table = reverb.Table(
+        "transitions",
+        sampler=selectors.Uniform(),
+        remover=selectors.Fifo(),
+        max_size=10_000,
+        rate_limiter=reverb.rate_limiters.MinSize(1),
+    )
+    replay = ReverbReplayBuffer(
+        agent.collect_data_spec,
+        table_name="transitions",
+        sequence_length=2,
+        local_server=reverb.Server([table]),
+    )
+    observer = ReverbAddTrajectoryObserver(
+        replay.py_client, "transitions", sequence_length=2, stride_length=1
+    )
+    dataset = replay.as_dataset(sample_batch_size=256, num_steps=2).prefetch(50)
+    random = RandomPyPolicy(env.time_step_spec(), env.action_spec())
+    Actor(env, random, step, steps_per_run=1_000, observers=[observer]).run()
+    policy = PyTFEagerPolicy(agent.collect_policy, use_tf_function=True)
+    actor = Actor(env, policy, step, steps_per_run=1, observers=[observer])
+    learner = Learner(tempfile.mkdtemp(), step, agent, lambda: dataset, triggers=[])
+    for i in range(TIMED + 20):
+        if i == 20:
+            began = time.perf_counter()
+        actor.run()
+        learner.run(iterations=1)
+    return TIMED / (time.perf_counter() - began)
+
+
+def run(python: str, library: str, task: str) -> float:
+    """Runs one measurement in a process of its own."""
+    process = subprocess.run(
+        [python, __file__, "--run", f"{library}_{task}"],
+        check=True,
+        env={**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return float(process.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measures both libraries in turn and prints how many times faster kerasrl is."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--peer-python")
+    parser.add_argument("--task", choices=["reinforce", "minitaur"])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.run:
+        print(globals()[args.run]())
+        return
+    if not args.peer_python:
+        parser.error("--peer-python is needed: the interpreter that TF-Agents is in")
+    for task in [args.task] if args.task else ["reinforce", "minitaur"]:
+        ours, theirs = [], []
+        for _ in range(args.repeats):
+            ours.append(run(sys.executable, "kerasrl", task))
+            theirs.append(run(args.peer_python, "tf_agents", task))
+        medians = statistics.median(ours), statistics.median(theirs)
+        ratio = medians[1] / medians[0] if task == "reinforce" else medians[0] / medians[1]
+        result = {"task": task, "kerasrl": round(medians[0], 1), "tf_agents": round(medians[1], 1)}
+        print(json.dumps({**result, "times_faster": round(ratio, 2)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
