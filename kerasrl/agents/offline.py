@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasrl.agents.building import built_spec
 from kerasrl.errors import AgentStateError, ArgumentError
-from kerasrl.replay import transition_spec
+from kerasrl.replay import Queue, transition_spec
 from kerasrl.replay.dataset import pipeline_options
 
 
@@ -23,6 +23,12 @@ def check_offline(**arguments: Any) -> None:
 
 def offline_dataset(agent: keras.Model, dataset: tf.data.Dataset, env: Any) -> tf.data.Dataset:
     """Prepares a user's dataset; the spaces come from an earlier build or from `env`."""
+    if isinstance(agent.default_replay(), Queue):
+        raise ArgumentError(
+            f"{type(agent).__name__} learns from what its own policy has just done, which a "
+            "dataset cannot tell. Give it an environment, or use an agent with a replay, such as "
+            "DQN or SAC."
+        )
     if not agent.built and env is None:
         raise AgentStateError(
             f"{type(agent).__name__} cannot tell the spaces from a dataset. Call build(env) "

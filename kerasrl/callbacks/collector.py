@@ -25,7 +25,8 @@ class Collector(keras.callbacks.Callback):
     the agent's life) and `env_steps_per_second`. Callbacks of the run that have a method
     `on_episode_end(episode, env_steps)` are told of every episode that ends.
 
-    To act otherwise, override `act` and pass an instance of your class to `fit`.
+    To act otherwise, override `act` and pass an instance of your class to `fit`. For an agent that
+    learns from rollouts it has to call the base class's, as a rollout holds what that computed.
     """
 
     #: int, gradient steps from one collection to the next, where that is fixed.
