@@ -7,11 +7,13 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 
-# Reverb prints its start and stop, and TensorFlow Lite its conversion, whatever the log level.
+# Reverb prints its start and stop, TensorFlow Lite its conversion, and PyBullet its build time,
+# whatever the log level.
 _CHATTER = re.compile(
     rb"\[reverb/cc/(client|platform/(tfrecord_checkpointer|default/server))\.cc:\d+\] "
     rb"|\d{4}-\d\d-\d\d [\d:.]+: [IW] tensorflow/(cc|compiler/mlir|core/grappler|lite)/"
     rb"|INFO: (Created|Initialized|Applying) "
+    rb"|pybullet build time: "
     rb"|Summary on the non-converted ops:"
     rb"| \* ($|Accepted dialects: |Non-Converted Ops: |\d+ \w+ ops)"
     rb"|- [\w.]+: +\d+ occurrences|  \(\w+: \d+(, \w+: \d+)*\)$"

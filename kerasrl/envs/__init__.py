@@ -1,7 +1,12 @@
 """Environments: what they offer, and one face for every kind of them."""
 
+from kerasrl.envs import dm_control, pybullet
+from kerasrl.envs.atari import atari
 from kerasrl.envs.environments import Environments, Episode, Step
 from kerasrl.envs.make import make
 from kerasrl.envs.spec import EnvSpec
 
-__all__ = ["EnvSpec", "Environments", "Episode", "Step", "make"]
+__all__ = ["EnvSpec", "Environments", "Episode", "Step", "atari", "make"]
+
+dm_control.register()
+pybullet.register()
