@@ -11,7 +11,7 @@ import kerasrl
 
 
 class Story:
-    """Parses `--seed`, `--env-steps` and `--history`, and reports how the run went.
+    """Parses the options that every example has, and reports how the run went.
 
     Args:
         description: str, the example's docstring.
@@ -22,14 +22,15 @@ class Story:
         parser = argparse.ArgumentParser(description=description)
         parser.add_argument("--seed", type=int, default=None)
         parser.add_argument("--env-steps", type=int, default=env_steps)
+        parser.add_argument("--episodes", type=int, default=20, help="to evaluate at the end")
         parser.add_argument("--history", help="JSON file to write what fit has logged to")
         arguments = parser.parse_args()
         self.seed, self.env_steps = arguments.seed, arguments.env_steps
-        self._history = arguments.history
+        self._episodes, self._history = arguments.episodes, arguments.history
         self._started = time.perf_counter()
 
     def report(self, agent: kerasrl.Agent, env: Any, history: keras.callbacks.History) -> None:
-        """Prints environment steps, seconds so far, and the returns of 20 episodes.
+        """Prints environment steps, seconds so far, and the mean returns of some episodes.
 
         Those are of the greedy policy, and of random actions to compare it with.
 
@@ -43,7 +44,7 @@ class Story:
             with open(self._history, "w") as file:
                 json.dump(history.history, file)
         greedy, random = (
-            kerasrl.evaluate(env, policy, episodes=20, seed=self.seed)["episode_return"]
+            kerasrl.evaluate(env, policy, episodes=self._episodes, seed=self.seed)["episode_return"]
             for policy in (agent, None)
         )
         figures = {

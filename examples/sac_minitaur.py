@@ -17,9 +17,9 @@ history = agent.fit(
     MINITAUR,
     env_steps=story.env_steps,
     epochs=max(1, story.env_steps // EPOCH),
-    validation_data=MINITAUR,
     seed=story.seed,
     callbacks=[
+        kerasrl.callbacks.Evaluation(MINITAUR, episodes=5),
         kerasrl.callbacks.Collect(warmup_steps=min(10_000, story.env_steps // 2)),
         kerasrl.callbacks.StepsPerSecond(),
         kerasrl.callbacks.EpisodeCSV("minitaur-episodes.csv"),

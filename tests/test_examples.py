@@ -33,7 +33,8 @@ def run(name, directory, *options):
 @pytest.mark.parametrize("name", STORIES)
 def test_runs(name, tmp_path):
     history = tmp_path / "history.json"
-    result = run(name, tmp_path, "--seed", "0", "--env-steps", "1100", "--history", history)
+    shortened = ["--env-steps", "1100", "--episodes", "2"]
+    result = run(name, tmp_path, "--seed", "0", *shortened, "--history", history)
     assert list(result) == [
         "env_steps",
         "seconds",
@@ -44,11 +45,8 @@ def test_runs(name, tmp_path):
     least, most = LEFT_OVER.get(name, (1100, 1100))
     assert least <= result["env_steps"] <= most
     assert json.loads(history.read_text())["env_steps"][-1] == result["env_steps"]
-
-
-def test_quickstart_draws_a_curve(tmp_path):
-    run("quickstart", tmp_path, "--env-steps", "1100")
-    assert (tmp_path / "quickstart.png").read_bytes().startswith(b"\x89PNG")
+    if name == "quickstart":
+        assert (tmp_path / "quickstart.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("name", STORIES)
