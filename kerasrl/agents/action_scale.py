@@ -23,8 +23,9 @@ class ActionScale:
         self._shape, self._dtype = space.shape, space.dtype
         self.low, self.high = space.low.ravel(), space.high.ravel()
         self.size = self.low.size
-        low, high = np.float64(self.low), np.float64(self.high)
-        self.scale, self.offset = np.float32((high - low) / 2), np.float32((high + low) / 2)
+        low, high = self.low.astype(np.float64), self.high.astype(np.float64)
+        self.scale = ((high - low) / 2).astype(np.float32)
+        self.offset = ((high + low) / 2).astype(np.float32)
 
     def to_unit(self, action: tf.Tensor) -> tf.Tensor:
         """Rescales actions `[B, ...]` to [-1, 1], `[B, A]` float32; constant ones become 0."""
@@ -54,5 +55,5 @@ class ActionScale:
 
 def _rounded(bound: np.ndarray, beyond: Any, inwards: float) -> np.ndarray:
     """The float32 array next to a bound that is not beyond it."""
-    nearest = np.float32(bound)
+    nearest = bound.astype(np.float32)
     return np.where(beyond(nearest, bound), np.nextafter(nearest, np.float32(inwards)), nearest)

@@ -141,14 +141,17 @@ class D4PG(Agent):
         check_bounded(self)
         self._scale = ActionScale(self.action_space)
         self._atoms = np.linspace(self.v_min, self.v_max, self.num_atoms, dtype=np.float32)
-        inputs, features = observation_features(self.observation_space, self.normalize_observations)
-        action = keras.Input((self._scale.size,), name="action")
         actor, critic = self.actor, self.critic
+        normalize = self.normalize_observations
+        # Features for each network: a layer that both had would be saved with one of them only.
         if actor is None:
+            inputs, features = observation_features(self.observation_space, normalize)
             output = NearZeroInitializedDense(self._scale.size)(LayerNormMLP((300, 200))(features))
             output = TanhToSpec(self._scale.low, self._scale.high)(output)
             actor = keras.Model(inputs, output, name="actor")
         if critic is None:
+            inputs, features = observation_features(self.observation_space, normalize)
+            action = keras.Input((self._scale.size,), name="action")
             joint = LayerNormMLP((400, 300))(CriticMultiplexer()([features, action]))
             logits = DiscreteValuedHead(self.v_min, self.v_max, self.num_atoms)(joint)
             critic = keras.Model([inputs, action], logits, name="critic")

@@ -116,12 +116,15 @@ class SAC(Agent):
         check_bounded(self)
         self._scale = ActionScale(self.action_space)
         size = self._scale.size
-        inputs, features = observation_features(self.observation_space, self.normalize_observations)
-        action = keras.Input((size,), name="action")
         actor, critic = self.actor, self.critic
+        normalize = self.normalize_observations
+        # Features for each network: a layer that both had would be saved with one of them only.
         if actor is None:
+            inputs, features = observation_features(self.observation_space, normalize)
             parameters = keras.layers.Dense(2 * size)(MLP((256, 256))(features))
             actor = keras.Model(inputs, parameters, name="actor")
+        inputs, features = observation_features(self.observation_space, normalize)
+        action = keras.Input((size,), name="action")
         if critic is None:
             joint = keras.layers.Concatenate()([features, action])
             value = keras.layers.Dense(1)(MLP((256, 256))(joint))

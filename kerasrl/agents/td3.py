@@ -125,13 +125,16 @@ class TD3(Agent):
         check_action_space(self, gym.spaces.Box, others="DQN or PPO")
         check_bounded(self)
         self._scale = ActionScale(self.action_space)
-        inputs, features = observation_features(self.observation_space, self.normalize_observations)
-        action = keras.Input((self._scale.size,), name="action")
         actor, critic = self.actor, self.critic
+        normalize = self.normalize_observations
+        # Features for each network: a layer that both had would be saved with one of them only.
         if actor is None:
+            inputs, features = observation_features(self.observation_space, normalize)
             output = keras.layers.Dense(self._scale.size)(MLP((400, 300))(features))
             output = TanhToSpec(self._scale.low, self._scale.high)(output)
             actor = keras.Model(inputs, output, name="actor")
+        inputs, features = observation_features(self.observation_space, normalize)
+        action = keras.Input((self._scale.size,), name="action")
         if critic is None:
             joint = keras.layers.Concatenate()([features, action])
             value = keras.layers.Dense(1)(MLP((400, 300))(joint))
