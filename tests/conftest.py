@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import kerasrl
+from kerasrl.agents import fitting
 
 ROOT = str(Path(__file__).parent.parent)
 
@@ -118,22 +119,27 @@ def make_agent(tiny_env):
             [keras.Input(inputs), keras.layers.Dense(8, "tanh"), keras.layers.Dense(outputs)]
         )
 
-    def critic(size):
+    def critic(size, outputs=1):
         observation, action = keras.Input(4), keras.Input(size)
         hidden = keras.layers.Concatenate()([observation, action])
         hidden = keras.layers.Dense(8, "tanh")(hidden)
-        return keras.Model([observation, action], keras.layers.Dense(1)(hidden))
+        return keras.Model([observation, action], keras.layers.Dense(outputs)(hidden))
 
     def make(kind, compiled=None, build=True, **arguments):
         keras.utils.set_random_seed(0)
-        if kind == "dqn":
+        if kind not in ("sac", "ddpg", "td3", "d4pg"):
             env = tiny_env()
-            agent = kerasrl.DQN(network(4, 2), **arguments)
+            networks = [network(4, 2)] + [network(4, 1)] * (kind in ("ppo", "a2c"))
+            agent_class = getattr(kerasrl, kind.upper())
+            agent = agent_class(*networks, **arguments)
             optimizers = {"optimizer": keras.optimizers.SGD(0.1)}
         else:
             env = tiny_env(action_space=gym.spaces.Box(-1, 1, (2,), np.float32))
-            agent = kerasrl.SAC(network(4, 4), critic(2), **arguments)
+            actor = network(4, 4 if kind == "sac" else 2)
+            values = critic(2, arguments.get("num_atoms", 51) if kind == "d4pg" else 1)
+            agent = getattr(kerasrl, kind.upper())(actor, values, **arguments)
             names = ("actor_optimizer", "critic_optimizer", "temperature_optimizer")
+            names = names if kind == "sac" else names[:2]
             optimizers = {name: keras.optimizers.SGD(0.1) for name in names}
         agent.reseed(0)
         if build:
@@ -145,10 +151,110 @@ def make_agent(tiny_env):
 
 
 @pytest.fixture
+def examples():
+    """Makes a dict of random examples such as PPO, A2C and REINFORCE learn from, 8 of them."""
+
+    def make(agent, count=8, seed=0, **columns):
+        rng = np.random.default_rng(seed)
+        agent.action_space.seed(seed)
+        weight = rng.choice(np.float32([0, 1, 1, 1]), count)
+        behaviour = rng.normal(-0.7, 0.3, count)
+        made = {
+            "observation": rng.normal(size=(count, 4)).astype(np.float32),
+            "action": np.stack([agent.action_space.sample() for _ in range(count)]),
+            "log_prob": behaviour.astype(np.float32),
+            "value": rng.normal(size=count).astype(np.float32),
+            "advantage": rng.normal(size=count).astype(np.float32),
+            "return": rng.normal(size=count).astype(np.float32),
+            "weight": weight / weight.mean(),
+            "env_steps": np.zeros(count, np.int64),
+        }
+        return made | columns
+
+    return make
+
+
+@pytest.fixture
 def small_replay():
     """Makes replays that can be sampled after exactly 32 transitions, and closes them."""
     with contextlib.ExitStack() as replays:
         yield lambda: replays.enter_context(kerasrl.replay.Uniform(capacity=32))
+
+
+class RecordedQueue(kerasrl.replay.Queue):
+    """Keeps every rollout as a dict of `[T, N, ...]` arrays, lists of them where there are leaves.
+
+    It holds the rollouts back from the server if `serve` is False, for tests of who collects them.
+    """
+
+    def __init__(self, port=None, serve=True):
+        super().__init__(port)
+        self.rollouts = []
+        self.serve = serve
+
+    def insert(self, rollout):
+        columns = {
+            key: [rollout[field][0].copy() for field in fields]
+            for key, fields in self.packer.fields.items()
+        }
+        self.rollouts.append({k: v[0] if len(v) == 1 else v for k, v in columns.items()})
+        if self.serve:
+            super().insert(rollout)
+
+
+@pytest.fixture
+def recorded_queue():
+    """Makes queues that keep what is inserted in `rollouts`, and closes them."""
+    with contextlib.ExitStack() as queues:
+        yield lambda **arguments: queues.enter_context(RecordedQueue(**arguments))
+
+
+class KnownAgent(kerasrl.Agent):
+    """An agent for `CountingEnv`: its value is 100 times the episode plus the step, and two zeros.
+
+    Its action is `actions` of the value. It learns nothing, in two epochs.
+    """
+
+    update_epochs = 2
+    actions = staticmethod(lambda value: value.astype(int) % 2)
+
+    def build_networks(self):
+        pass
+
+    def policy(self, observation):
+        value = 100 * observation[:, :1] + observation[:, 1:]
+        return tf.concat([tf.zeros_like(observation), value], axis=-1)
+
+    def explore(self, output, rng):
+        return self.actions(output[:, -1])
+
+
+@pytest.fixture
+def collected(recorded_queue):
+    """Has a collector collect `turns` times for a `KnownAgent`, which does not learn in between.
+
+    Returns the agent, the rollouts, and the last logs.
+    """
+
+    def run(collector, env, turns, num_envs=1, actions=None, **arguments):
+        agent = KnownAgent(**arguments)
+        agent.actions = actions or agent.actions
+        agent.compile()
+        queue = recorded_queue(serve=False)
+        with contextlib.closing(kerasrl.envs.make(env, num_envs)) as environments:
+            agent.build(environments.spec)
+            agent.run = fitting.Run(environments, queue, callbacks=[collector])
+            collector.prepare(agent)
+            queue.open(collector.experience_spec())
+            collector.set_params({"steps": None})
+            collector.on_train_begin()
+            logs = {}
+            for batch in range(turns * collector.updates_per_turn):
+                collector.on_train_batch_begin(batch)
+                collector.on_train_batch_end(batch, logs)
+        return agent, queue.rollouts, logs
+
+    return run
 
 
 @pytest.fixture

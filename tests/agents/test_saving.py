@@ -5,7 +5,7 @@ import pytest
 from kerasrl.callbacks import Collect
 
 
-@pytest.mark.parametrize("name", ["dqn", "sac"])
+@pytest.mark.parametrize("name", ["dqn", "sac", "ddpg", "td3", "d4pg"])
 def test_an_agent_comes_back_whole(name, make_agent, batches, tmp_path):
     agent = make_agent(name, {"steps_per_execution": 4})
     agent.fit(batches(agent, count=8), verbose=0)

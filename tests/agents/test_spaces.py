@@ -23,11 +23,21 @@ NESTED = gym.spaces.Dict(
         "dials": gym.spaces.MultiDiscrete([2, 3]),
     }
 )
+SCALED = Box(np.float32([[-2, 0], [0, 5]]), np.float32([[2, 1], [1, 6]]), dtype=np.float32)
 ACTIONS = {
     "dqn": Discrete(3, start=2),
-    "sac": Box(np.float32([[-2, 0], [0, 5]]), np.float32([[2, 1], [1, 6]]), dtype=np.float32),
+    "sac": SCALED,
+    "ddpg": SCALED,
+    "td3": SCALED,
+    "d4pg": SCALED,
 }
-CLASSES = {"dqn": kerasrl.DQN, "sac": kerasrl.SAC}
+CLASSES = {
+    "dqn": kerasrl.DQN,
+    "sac": kerasrl.SAC,
+    "ddpg": kerasrl.DDPG,
+    "td3": kerasrl.TD3,
+    "d4pg": kerasrl.D4PG,
+}
 
 
 def run(kind, env, batches=4):
@@ -101,9 +111,15 @@ def test_uint8_images_through_a_convolution_of_the_user(tiny_env):
     assert int(agent.optimizer.iterations) == 2
 
 
-def test_float64_actions(tiny_env):
-    env = tiny_env(action_space=Box(-1, 1, (2,), np.float64))
-    run("sac", env)
+@pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind != "dqn"])
+def test_float64_actions(tiny_env, kind):
+    # As float32, 0.1 is greater, and the environment refuses it.
+    env = tiny_env(action_space=Box(-0.1, 0.1, (2,), np.float64))
+    agent = run(kind, env)
+    outputs = [layer for layer in agent.actor.layers if isinstance(layer, keras.layers.Dense)]
+    outputs[-1].bias.assign([50.0, -50.0] if kind != "sac" else [50.0, -50.0, 0.0, 0.0])
+    assert agent.evaluate(env, episodes=1, verbose=0)[0] == 5.0
+    np.testing.assert_allclose(env.actions[-1], [0.1, -0.1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", list(gym.vector.AutoresetMode), ids=lambda mode: mode.name)

@@ -8,7 +8,7 @@ import tensorflow as tf
 import kerasrl
 from kerasrl.callbacks import TargetUpdate
 
-KINDS = ("dqn", "sac")
+KINDS = ("dqn", "sac", "ddpg", "td3", "d4pg")
 COMPILED = {"eager": {"run_eagerly": True}, "graph": {}, "xla": {"jit_compile": True}}
 HOST_OPS = ("PyFunc", "HostCall", "HostCompute", "OutsideCompilation", "Print", "Infeed", "Outfeed")
 
@@ -16,6 +16,11 @@ HOST_OPS = ("PyFunc", "HostCall", "HostCompute", "OutsideCompilation", "Print", 
 def weights_of(agent):
     """Every weight but the seed of the noise, by name; targets included."""
     return {f"{i} {w.name}": w.numpy() for i, w in enumerate(agent.weights)}
+
+
+def sources_and_targets(agent):
+    names = {"target_network": "q_network", "target_critic": "critic", "target_actor": "actor"}
+    return [(getattr(agent, names[target.name]), target.network) for target in agent.targets]
 
 
 def assert_same_weights(agents, atol):
@@ -53,47 +58,48 @@ def test_the_same_weights_whatever_steps_per_execution(make_agent, batches, kind
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_target_is_what_the_source_was_at_the_last_period(make_agent, batches, kind):
     agent = make_agent(kind)
-    source = agent.critic if kind == "sac" else agent.q_network
-    (target,) = agent.targets
-    after_each_step = []
-    record = keras.callbacks.LambdaCallback(
-        on_batch_end=lambda batch, logs: after_each_step.append(
-            (source.get_weights(), target.network.get_weights())
-        )
-    )
-    initial = source.get_weights()
-    agent.fit(batches(agent, count=7), verbose=0, callbacks=[TargetUpdate(period=3), record])
-    sources = [initial, *[of_source for of_source, _ in after_each_step]]
-    for step, (_, of_target) in enumerate(after_each_step, start=1):
-        for one, other in zip(of_target, sources[step - step % 3], strict=True):
+    pairs = sources_and_targets(agent)
+    sources, targets = zip(*pairs, strict=True)
+    of_sources = [[source.get_weights() for source in sources]]
+    of_targets = []
+
+    def record(batch, logs):
+        of_sources.append([source.get_weights() for source in sources])
+        of_targets.append([target.get_weights() for target in targets])
+
+    recorder = keras.callbacks.LambdaCallback(on_batch_end=record)
+    agent.fit(batches(agent, count=7), verbose=0, callbacks=[TargetUpdate(period=3), recorder])
+    for step, of_target in enumerate(of_targets, start=1):
+        expected = of_sources[step - step % 3]
+        for one, other in zip(sum(of_target, []), sum(expected, []), strict=True):
             np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_gradient_reaches_a_target_network(make_agent, batches, kind, monkeypatch):
     agent = make_agent(kind, {"run_eagerly": True})
-    (target,) = agent.targets
+    variables = [v for _, target in sources_and_targets(agent) for v in target.variables]
     found = []
 
-    def spy(loss, tape, variables, optimizer):
-        found.append(tape.gradient(loss, target.network.variables))
+    def spy(loss, tape, _, optimizer):
+        found.append(tape.gradient(loss, variables))
+        optimizer.iterations.assign_add(1)
 
     monkeypatch.setattr(agent, "minimize", spy)
-    before = target.get_weights()
-    agent.fit(batches(agent), verbose=0, callbacks=[TargetUpdate(period=1_000)])
-    assert len(found) == {"dqn": 1, "sac": 3}[kind]
+    before = [v.numpy() for v in variables]
+    agent.fit(batches(agent, count=2), verbose=0, callbacks=[TargetUpdate(period=1_000)])
+    assert len(found) == {"dqn": 2, "sac": 6, "ddpg": 4, "td3": 3, "d4pg": 4}[kind]
     assert all(gradient is None for gradients in found for gradient in gradients)
-    for one, other in zip(target.get_weights()[2:], before[2:], strict=True):
+    for one, other in zip(variables, before, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_target_networks_are_not_trainable(make_agent, kind):
     agent = make_agent(kind)
-    (target,) = agent.targets
     trainable = {id(v) for v in agent.trainable_variables}
     assert trainable
-    assert not trainable & {id(v) for v in target.variables}
+    assert not trainable & {id(v) for target in agent.targets for v in target.variables}
 
 
 def all_ops(graph):

@@ -56,27 +56,28 @@ def with_a_list_of_named_inputs(outputs):
     return keras.Model(inputs, Dense(outputs)(Concatenate()(inputs)))
 
 
-def critic_with_dict_inputs():
+def critic_with_dict_inputs(outputs):
     inputs, action = parts(), keras.Input(2, name="action")
-    value = Dense(1)(Concatenate()([*inputs.values(), action]))
+    value = Dense(outputs)(Concatenate()([*inputs.values(), action]))
     return keras.Model([inputs, action], value)
 
 
-def critic_with_a_list_of_named_inputs():
+def critic_with_a_list_of_named_inputs(outputs):
     inputs = [keras.Input(3, name="place"), keras.Input(2, name="speed"), keras.Input(2)]
-    return keras.Model(inputs, Dense(1)(Concatenate()(inputs)))
+    return keras.Model(inputs, Dense(outputs)(Concatenate()(inputs)))
 
 
 def check_trains(agent, batches, env):
     agent.build(env)
     agent.compile(run_eagerly=True)
-    (target,) = agent.targets
-    before = [w.numpy() for w in target.network.weights]
+    weights = [target.network.weights for target in agent.targets]
+    before = [[w.numpy() for w in of_one] for of_one in weights]
     history = agent.fit(
         batches(agent, count=2), callbacks=[kerasrl.callbacks.TargetUpdate()], verbose=0
     ).history
     assert np.isfinite(history["loss"]).all()
-    assert any((b != a.numpy()).any() for b, a in zip(before, target.network.weights, strict=True))
+    for of_one, b in zip(weights, before, strict=True):
+        assert any((v != w.numpy()).any() for v, w in zip(b, of_one, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -86,20 +87,34 @@ def test_dqn_takes_networks_of_several_inputs(make, batches, tiny_env):
     check_trains(kerasrl.DQN(make(2), double=True), batches, tiny_env(PARTS))
 
 
+# What the actor puts out for two actions, what the critic, and what the critic of the agent.
+ACTOR_CRITICS = {
+    kerasrl.SAC: (4, 1, 2),
+    kerasrl.DDPG: (2, 1, 1),
+    kerasrl.TD3: (2, 1, 2),
+    kerasrl.D4PG: (2, 51, 51),
+}
+
+
+@pytest.mark.parametrize("agent_class", ACTOR_CRITICS)
 @pytest.mark.parametrize(
     ("make_actor", "make_critic"),
     [
         (with_dict_inputs, critic_with_dict_inputs),
         (with_a_list_of_named_inputs, critic_with_a_list_of_named_inputs),
-        (Subclassed, lambda: Subclassed(1)),
+        (Subclassed, Subclassed),
     ],
     ids=["dict", "list", "subclassed"],
 )
-def test_sac_takes_networks_of_several_inputs(make_actor, make_critic, batches, tiny_env):
-    agent = kerasrl.SAC(make_actor(4), make_critic())
+def test_actor_critics_take_networks_of_several_inputs(
+    agent_class, make_actor, make_critic, batches, tiny_env
+):
+    parameters, outputs, values = ACTOR_CRITICS[agent_class]
+    # The actor of TD3 is updated at the second step.
+    agent = agent_class(make_actor(parameters), make_critic(outputs))
     check_trains(agent, batches, tiny_env(PARTS, BOX))
     observation = {"place": tf.zeros((3, 3)), "speed": tf.zeros((3, 2))}
-    assert agent.critic([observation, tf.zeros((3, 2))]).shape == (3, 2)
+    assert agent.critic([observation, tf.zeros((3, 2))]).shape == (3, values)
 
 
 def test_named_inputs_are_matched_by_name_not_by_order(tiny_env):
@@ -132,7 +147,7 @@ def test_layers_with_a_state_of_their_own_work(batches, tiny_env):
 
 
 @pytest.mark.parametrize("layer", ["unregistered", "lambda"])
-@pytest.mark.parametrize("kind", ["dqn", "sac"])
+@pytest.mark.parametrize("kind", ["dqn", "sac", "ddpg"])
 def test_layers_need_not_be_registered(batches, tiny_env, kind, layer):
     class Halve(keras.layers.Layer):
         def call(self, inputs):
@@ -141,6 +156,9 @@ def test_layers_need_not_be_registered(batches, tiny_env, kind, layer):
     halve = Halve() if layer == "unregistered" else keras.layers.Lambda(lambda x: x / 2)
     if kind == "dqn":
         agent, env = kerasrl.DQN(keras.Sequential([keras.Input(4), halve, Dense(2)])), tiny_env()
+    elif kind == "ddpg":
+        actor = keras.Sequential([keras.Input(4), halve, Dense(2)])
+        agent, env = kerasrl.DDPG(actor), tiny_env(action_space=BOX)
     else:
         inputs = [keras.Input(4), keras.Input(2)]
         critic = keras.Model(inputs, Dense(1)(halve(Concatenate()(inputs))))
@@ -195,6 +213,27 @@ def test_dqn_says_what_its_network_must_be(make, rule, tiny_env):
 def test_sac_says_what_its_networks_must_be(networks, rule, tiny_env):
     with pytest.raises(NetworkError, match=rule):
         kerasrl.SAC(**networks()).build(tiny_env(action_space=BOX))
+
+
+@pytest.mark.parametrize("agent_class", [kerasrl.DDPG, kerasrl.TD3, kerasrl.D4PG])
+def test_actors_without_a_distribution_say_what_their_networks_must_be(agent_class, tiny_env):
+    def refused(**networks):
+        agent = agent_class(**networks)
+        with pytest.raises(NetworkError) as raised:
+            agent.build(tiny_env(action_space=BOX))
+        assert not agent.built
+        return str(raised.value)
+
+    for actor in ([Dense(4)], [Dense(2), keras.layers.RepeatVector(3)]):
+        message = refused(actor=keras.Sequential([keras.Input(4), *actor]))
+        assert "actor must map float32[None, 4] to a float tensor of shape [None, 2]" in message
+    message = refused(actor=keras.Sequential([keras.Input(5), Dense(2)]))
+    assert "calling it failed with" in message
+    outputs = ACTOR_CRITICS[agent_class][1]
+    message = refused(critic=with_wide_output())
+    assert f"to a float tensor of shape [None, {outputs}]; received float32[None, 2]" in message
+    message = refused(critic=keras.Sequential([keras.Input(4), Dense(outputs)]))
+    assert "critic must map " in message and "calling it failed with" in message
 
 
 def with_wide_output():

@@ -9,17 +9,19 @@ tf.config.set_logical_device_configuration(
 import gymnasium as gym, keras, kerasrl
 
 box = gym.spaces.Box(-1, 1, (4,), np.float32)
-actions = {"DQN": gym.spaces.Discrete(2), "SAC": gym.spaces.Box(-2, 1, (2,), np.float32)}
+actions = {"DQN": gym.spaces.Discrete(2)}
+for name in ("SAC", "DDPG", "TD3", "D4PG"):
+    actions[name] = gym.spaces.Box(-2, 1, (2,), np.float32)
 rng = np.random.default_rng(0)
 
 def network(outputs):
     hidden = keras.layers.Dense(8, "tanh")
     return keras.Sequential([keras.Input(4), hidden, keras.layers.Dense(outputs)])
 
-def critic():
+def critic(outputs=1):
     inputs = [keras.Input(4), keras.Input(2)]
     hidden = keras.layers.Dense(8, "tanh")(keras.layers.Concatenate()(inputs))
-    return keras.Model(inputs, keras.layers.Dense(1)(hidden))
+    return keras.Model(inputs, keras.layers.Dense(outputs)(hidden))
 
 def trained(name, strategy, dataset):
     keras.utils.set_random_seed(0)
@@ -28,9 +30,13 @@ def trained(name, strategy, dataset):
         if name == "DQN":
             agent = kerasrl.DQN(network(2), double=True)
             agent.compile(sgd())
-        else:
+        elif name == "SAC":
             agent = kerasrl.SAC(network(4), critic())
             agent.compile(sgd(), sgd(), sgd())
+        else:
+            momentum = lambda: keras.optimizers.SGD(0.1, momentum=0.9)
+            agent = getattr(kerasrl, name)(network(2), critic(51 if name == "D4PG" else 1))
+            agent.compile(momentum(), momentum())
     agent.reseed(0)
     agent.build(kerasrl.envs.EnvSpec(box, actions[name]))
     before = agent.get_weights()
@@ -39,6 +45,10 @@ def trained(name, strategy, dataset):
     ).history
     assert any((a != b).any() for a, b in zip(before, agent.get_weights()))
     return agent, history
+
+def all_variables(agent):
+    optimizers = [getattr(agent, name) for name in agent.optimized_variables()]
+    return [*agent.weights, *(v for optimizer in optimizers for v in optimizer.variables)]
 
 # One for the whole process: the collective operations of a second one would collide with its own.
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -55,10 +65,10 @@ for name, space in actions.items():
         "discount": np.ones(count, "f"),
         "next_observation": rng.normal(size=(count, 4)).astype("f"),
     }).batch(32, drop_remainder=True)
-    for batches in (1, 3):
+    for batches in (1, 3):  # TD3's actor is updated at the second.
         (two, logs), (one, expected) = [trained(name, s, dataset.take(batches)) for s in strategies]
         metrics = {id(w) for agent in (two, one) for m in agent.metrics for w in m.weights}
-        for v, w in zip(two.weights, one.weights, strict=True):
+        for v, w in zip(all_variables(two), all_variables(one), strict=True):
             if id(w) in metrics:
                 continue  # They are summed over the replicas when they are read, into the logs.
             for copy in mirrored.experimental_local_results(v):
@@ -91,6 +101,9 @@ def test_two_replicas_do_what_one_does(run_python):
     for line in (
         "DQN is the same on two replicas",
         "SAC is the same on two replicas",
+        "DDPG is the same on two replicas",
+        "TD3 is the same on two replicas",
+        "D4PG is the same on two replicas",
         "CartPole trains",
         "odd batches are refused",
     ):
