@@ -14,6 +14,7 @@ from kerasrl import envs
 from kerasrl.agents.checks import check_positive
 from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError
+from kerasrl.replay import Queue
 
 _starting = threading.Lock()
 
@@ -99,6 +100,8 @@ def open_replay(
     run.replay = own if replay is None else replay
     if replay is None:
         resources.callback(run.replay.close)
+    if isinstance(run.replay, Queue):
+        resources.callback(run.replay.finish)
     collector = next(c for c in run.callbacks if isinstance(c, Collector))
     collector.prepare(agent)
     run.replay.open(collector.experience_spec(), run.seed)

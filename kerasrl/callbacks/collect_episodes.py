@@ -80,8 +80,8 @@ class CollectEpisodes(Collector):
         self.model.env_steps.assign_add(self._taken - before)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Closes the queue; a reader that waits for episodes would hold the run up for seconds."""
-        self._replay.close()
+        """Ends the dataset, of which more may have been asked for ahead of time."""
+        self._replay.finish()
 
     def _restart(self, seed: int | None) -> None:
         super()._restart(seed)

@@ -5,7 +5,7 @@ are shuffled independently, and batch j takes the j-th row of every block: each 
 draw of B stored transitions with replacement, and only K successive batches share their blocks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -67,31 +67,28 @@ def repeatable(
     return batches.unbatch().map(packer.unpack).with_options(pipeline_options())
 
 
-def once(address: str, table: str, rollout: tf.TensorSpec, packer: Packer) -> tf.data.Dataset:
-    """Rollouts in the order in which they were inserted; none is fetched before it is due.
+def once(
+    fetch: Callable[[], np.ndarray | None], rollout: tf.TensorSpec, packer: Packer
+) -> tf.data.Dataset:
+    """Rollouts in the order in which they are fetched; none is fetched before it is due.
 
     Args:
-        address: str, the server's address.
-        table: str, the name of a queue.
+        fetch: callable that waits for a packed rollout and returns it, or None after the last one.
         rollout: `tf.TensorSpec` of a packed rollout, uint8 `[1, bytes]`.
         packer: the `Packer` of the rollout.
 
     Returns:
-        Endless `tf.data.Dataset` of dicts of nests of `[T, N, ...]` tensors.
+        `tf.data.Dataset` of dicts of nests of `[T, N, ...]` tensors.
     """
-    rollouts = reverb.TrajectoryDataset(
-        address,
-        table,
-        dtypes=rollout.dtype,
-        shapes=rollout.shape,
-        max_in_flight_samples_per_worker=1,
-        num_workers_per_iterator=1,
-    )
 
-    def unpack(sample: reverb.ReplaySample) -> dict[str, Any]:
-        return tf.nest.map_structure(lambda leaf: leaf[0], packer.unpack(sample.data))
+    def draw() -> Iterator[np.ndarray]:
+        while (packed := fetch()) is not None:
+            yield packed
 
-    return rollouts.map(unpack)
+    def unpack(packed: tf.Tensor) -> dict[str, Any]:
+        return tf.nest.map_structure(lambda leaf: leaf[0], packer.unpack(packed))
+
+    return tf.data.Dataset.from_generator(draw, output_signature=rollout).map(unpack)
 
 
 def minibatches(

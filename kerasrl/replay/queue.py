@@ -1,5 +1,6 @@
 """A queue of rollouts over Reverb, each of which is sampled once."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import reverb
 import tensorflow as tf
 
 from kerasrl.errors import ReplayError
+from kerasrl.native_log import muted
 from kerasrl.replay import dataset
 from kerasrl.replay.packing import Packer
 from kerasrl.replay.server import LoopbackServer
@@ -50,6 +52,7 @@ class Queue:
         table = reverb.Table.queue(_TABLE, max_size=1, signature=self._rollout)
         self._server = LoopbackServer([table], self._port)
         self._client = reverb.Client(self._server.address)
+        self._reader: Any = _Reader(self._client)
         self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
 
     def insert(self, rollout: np.ndarray) -> None:
@@ -71,6 +74,7 @@ class Queue:
                 f"the queue has been full for {_TIMEOUT_MS // 1000} s: a rollout was inserted "
                 "while the one before it was not fetched. Insert one when that was learned from."
             ) from error
+        self._reader.inserted()
 
     def dataset(
         self,
@@ -87,11 +91,17 @@ class Queue:
             epochs: int, passes over each rollout, each in another random order.
 
         Returns:
-            `tf.data.Dataset` of dicts of nests of `[B, ...]` tensors.
+            `tf.data.Dataset` of dicts of nests of `[B, ...]` tensors. It waits for rollouts, and
+            ends with `finish`.
         """
         self._require_open()
-        rollouts = dataset.once(self._server.address, _TABLE, self._rollout, self.packer)
+        rollouts = dataset.once(self._reader.fetch, self._rollout, self.packer)
         return dataset.minibatches(rollouts.map(examples), batch_size, epochs, self._seed)
+
+    def finish(self) -> None:
+        """Ends the datasets: no other rollout will come. Whatever waits for one goes on."""
+        if self._server is not None:
+            self._reader.finish()
 
     def info(self, timeout: int = 10) -> Any:
         """Reverb's own account of the table, a `reverb.TableInfo`; its sizes count rollouts.
@@ -106,10 +116,11 @@ class Queue:
         """Stops the server. Does nothing when it is closed."""
         if self._server is None:
             return
+        self._reader.finish()
         try:
             self._writer.close()
         finally:
-            self._writer = self._client = None
+            self._writer = self._client = self._reader = None
             server, self._server = self._server, None
             server.stop()
 
@@ -122,3 +133,40 @@ class Queue:
     def _require_open(self) -> None:
         if self._server is None:
             raise ReplayError("this replay is not open; fit() opens it, or call open(spec).")
+
+
+class _Reader:
+    """Fetches rollouts once they are there.
+
+    A sampler of Reverb that waits for an item cannot be told to end, which would hold up the end of
+    a run, for ever under `MirroredStrategy`. So the waiting is done here.
+    """
+
+    def __init__(self, client: reverb.Client):
+        # TensorFlow never lets go of a dataset's Python function, and so of the reader.
+        self._client: Any = client
+        self._changed = threading.Condition()
+        self._waiting = 0
+
+    def inserted(self) -> None:
+        """Says that another rollout is there."""
+        with self._changed:
+            self._waiting += 1
+            self._changed.notify()
+
+    def finish(self) -> None:
+        """Ends the waiting for rollouts, now and from now on."""
+        with self._changed:
+            self._client = None
+            self._changed.notify_all()
+
+    def fetch(self) -> np.ndarray | None:
+        """Waits for a rollout and takes it from the queue; None when there will be no other."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._client is None)
+            if self._client is None:
+                return None
+            self._waiting -= 1
+            with muted():
+                sample = next(self._client.sample(_TABLE, num_samples=1, emit_timesteps=False))
+            return sample.data[0]

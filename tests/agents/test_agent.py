@@ -1,5 +1,7 @@
 """What holds for an agent as a Keras model, whichever it is."""
 
+import inspect
+
 import gymnasium as gym
 import keras
 import numpy as np
@@ -11,6 +13,7 @@ from kerasrl.callbacks import Collect, LinearSchedule, TargetUpdate
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError, SpaceError
 
 KINDS = ("dqn", "sac")
+EVERY_KIND = (*KINDS, "ppo", "a2c", "reinforce")
 
 
 def observations(count=16):
@@ -19,7 +22,7 @@ def observations(count=16):
 
 def action_space(kind):
     box = gym.spaces.Box(np.float32([-3, 0]), np.float32([1, 10]))
-    return gym.spaces.Discrete(2, start=3) if kind == "dqn" else box
+    return box if kind == "sac" else gym.spaces.Discrete(2, start=3)
 
 
 class Recorder(gym.Env):
@@ -40,11 +43,11 @@ class Recorder(gym.Env):
         return observations()[time % 16], float(time), time == 16, False, {}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_predict_call_and_evaluate_act_alike(make_agent, kind):
     agent = make_agent(kind, build=False)
     env = Recorder(action_space(kind))
-    assert agent.evaluate(env, episodes=1, verbose=0) == [16 * 17 / 2, 16.0]
+    assert agent.evaluate(env, episodes=1, verbose=0) == [16 * 17 / 2, 0.0, 16.0]
     called = agent(observations()).numpy()
     assert len(np.unique(called, axis=0)) > 1
     np.testing.assert_allclose(agent.predict(observations(), verbose=0), called, rtol=1e-6)
@@ -52,7 +55,7 @@ def test_predict_call_and_evaluate_act_alike(make_agent, kind):
     assert all(env.action_space.contains(action) for action in called)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_predict_does_not_depend_on_batches(make_agent, kind):
     agent = make_agent(kind)
     whole = agent.predict(observations(), verbose=0)
@@ -66,10 +69,10 @@ def test_evaluate_averages_whole_episodes(make_agent, tiny_env):
     env = tiny_env(length=7)
     agent = make_agent("dqn")
     results = agent.evaluate(env, episodes=3, return_dict=True, verbose=0)
-    assert results == {"episode_return": 7.0, "episode_length": 7.0}
+    assert results == {"episode_return": 7.0, "episode_return_std": 0.0, "episode_length": 7.0}
     assert len(env.actions) == 21
     assert not env.closed
-    assert agent.evaluate(tiny_env, episodes=3, num_envs=2, verbose=0) == [5.0, 5.0]
+    assert agent.evaluate(tiny_env, episodes=3, num_envs=2, verbose=0) == [5.0, 0.0, 5.0]
 
 
 def test_evaluate_changes_nothing(make_agent, tiny_env):
@@ -92,17 +95,17 @@ def test_evaluate_refuses_no_episodes(make_agent, tiny_env, episodes):
         make_agent("dqn").evaluate(tiny_env(), episodes=episodes)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_summary_lists_the_networks(make_agent, kind):
     lines = []
     make_agent(kind).summary(print_fn=lambda line, **_: lines.append(line))
     text = "\n".join(lines)
-    for name in {"dqn": ["target_network"], "sac": ["twin_", "target_critic"]}[kind]:
-        assert name in text
+    own = {"dqn": ["target_network"], "sac": ["twin_", "target_critic"]}
+    assert all(name in text for name in own.get(kind, ["sequential"]))
     assert "Trainable params: 0" not in text
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 @pytest.mark.parametrize("use", ["call", "predict", "compiled call"])
 def test_using_an_agent_before_it_is_built_says_what_to_do(make_agent, kind, use):
     agent = make_agent(kind, build=False)
@@ -113,7 +116,7 @@ def test_using_an_agent_before_it_is_built_says_what_to_do(make_agent, kind, use
             (tf.function(agent) if use == "compiled call" else agent)(observations())
 
 
-@pytest.mark.parametrize("agent_class", [kerasrl.DQN, kerasrl.SAC])
+@pytest.mark.parametrize("agent_class", [kerasrl.DQN, kerasrl.SAC, kerasrl.PPO])
 def test_fit_before_compile_says_what_to_do(agent_class, tiny_env):
     agent = agent_class()
     with pytest.raises(AgentStateError, match=r"must be compiled before fit. Call compile\(\)"):
@@ -172,31 +175,53 @@ def test_bad_arguments_are_refused(arguments, rule):
 
 
 CONFIGS = {
-    "dqn": {"double": True, "dueling": True, "discount": 0.9, "n_step": 3, "name": "mine"},
+    "dqn": {"double": True, "dueling": True, "n_step": 3},
     "sac": {
         "temperature": 0.5,
         "target_entropy": -7.0,
         "learn_temperature": False,
-        "discount": 0.9,
         "n_step": 3,
-        "name": "mine",
+    },
+    "ppo": {
+        "update_epochs": 3,
+        "clip_range": 0.1,
+        "clip_values": True,
+        "gae_lambda": 0.5,
+        "entropy_cost": 0.01,
+        "value_cost": 0.5,
+        "target_kl": 0.02,
+        "normalize_advantages": False,
+    },
+    "a2c": {
+        "gae_lambda": 0.5,
+        "entropy_cost": 0.01,
+        "value_cost": 0.5,
+        "normalize_advantages": True,
+    },
+    "reinforce": {
+        "baseline": True,
+        "normalize_returns": False,
+        "entropy_cost": 0.01,
+        "value_cost": 0.5,
     },
 }
+OF_ALL = {"normalize_observations": True, "discount": 0.9, "reward_scale": 0.1, "name": "mine"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_the_config_holds_every_argument(kind):
-    agent_class = {"dqn": kerasrl.DQN, "sac": kerasrl.SAC}[kind]
-    networks = {"dqn": ["q_network"], "sac": ["actor", "critic"]}[kind]
-    expected = CONFIGS[kind] | dict.fromkeys(networks)
-    agent = agent_class(**CONFIGS[kind])
+    agent_class = getattr(kerasrl, kind.upper())
+    arguments = CONFIGS[kind] | OF_ALL
+    expected = arguments | dict.fromkeys(["q_network"] if kind == "dqn" else ["actor", "critic"])
+    assert set(inspect.signature(agent_class).parameters) == set(expected)
+    agent = agent_class(**arguments)
     assert agent.get_config() == expected
     copy = agent_class.from_config(agent.get_config())
     assert copy.get_config() == expected
 
 
 @pytest.mark.parametrize("networks", ["default", "custom"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_an_agent_made_from_the_config_of_a_built_one_acts_like_it(
     make_agent, tiny_env, kind, networks
 ):
@@ -204,7 +229,7 @@ def test_an_agent_made_from_the_config_of_a_built_one_acts_like_it(
     if networks == "custom":
         agent = make_agent(kind, build=False, discount=0.9)
     else:
-        agent = {"dqn": kerasrl.DQN, "sac": kerasrl.SAC}[kind](discount=0.9)
+        agent = getattr(kerasrl, kind.upper())(discount=0.9)
     agent.build(env)
     copy = type(agent).from_config(agent.get_config())
     copy.build(env)
@@ -218,7 +243,7 @@ def test_an_agent_made_from_the_config_of_a_built_one_acts_like_it(
     assert copy.get_config().keys() == agent.get_config().keys()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_the_config_survives_json(make_agent, tiny_env, kind):
     agent = make_agent(kind, discount=0.9)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(agent))
@@ -249,6 +274,7 @@ def test_the_history_holds_the_logs_of_every_epoch(make_agent, tiny_env, kind):
         "env_steps",
         "env_steps_per_second",
         "val_episode_return",
+        "val_episode_return_std",
         "val_episode_length",
     }
     assert history.epoch == [0, 1]

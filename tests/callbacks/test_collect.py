@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import kerasrl
 from kerasrl.callbacks import Collect, LinearSchedule
 from kerasrl.errors import ArgumentError
 from kerasrl.replay import Uniform
@@ -188,6 +189,49 @@ def test_a_truncated_episode_is_one_and_bootstraps(fit):
     assert (batch["discount"].numpy() == 1).all()
 
 
+def test_rewards_are_scaled_to_learn_from_and_not_to_log(fit, make_agent):
+    agent = make_agent("dqn", {"run_eagerly": True}, reward_scale=0.5, n_step=2, discount=0.5)
+    with Uniform(64) as replay:
+        _, watch, _ = fit(Collect(warmup_steps=64), agent=agent, replay=replay)
+        (batch,) = replay.dataset(64).take(1)
+    # Rewards of 1: of two steps, or of the last one of an episode.
+    assert set(batch["reward"].numpy()) == {0.5 + 0.5 * 0.5, 0.5}
+    assert watch.epoch_logs[0]["episode_return"] == 5.0
+
+
+def test_normalisation_adapts_to_what_was_observed(tiny_env, small_replay):
+    class Watching(tiny_env):
+        """Keeps the observations that were acted on."""
+
+        seen = []
+
+        def reset(self, **arguments):
+            self.observation = super().reset(**arguments)[0]
+            return self.observation, {}
+
+        def step(self, action):
+            self.seen.append(self.observation)
+            self.observation, *rest = super().step(action)
+            return self.observation, *rest
+
+    agent = kerasrl.DQN(normalize_observations=True)
+    agent.compile(run_eagerly=True)
+    agent.fit(
+        Watching(),
+        steps_per_epoch=8,
+        batch_size=4,
+        callbacks=[Collect(warmup_steps=WARMUP)],
+        replay=small_replay(),
+        verbose=0,
+    )
+    # The warm-up counts; the step after the last update came after the last adaptation.
+    (layer,) = agent.observation_normalizers
+    assert int(layer.count) == WARMUP + 7
+    seen = np.array(Watching.seen)[:-1]
+    np.testing.assert_allclose(layer.means[0], seen.mean(axis=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(layer.variances[0], seen.var(axis=0), rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -196,7 +240,6 @@ def test_a_truncated_episode_is_one_and_bootstraps(fit):
         {"env_steps_per_update": math.inf},
         {"env_steps_per_update": math.nan},
         {"warmup_steps": -1},
-        # LIBRARY BUG: kerasrl/callbacks/collect.py, __init__, lets half a step pass.
         {"warmup_steps": 1.5},
     ],
     ids=repr,

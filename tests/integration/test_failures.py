@@ -250,9 +250,9 @@ class Tell(keras.callbacks.Callback):
         if batch == 20:
             print("port", self.model.run.replay._server.port, flush=True)
 
-agent = kerasrl.DQN()
+agent = kerasrl.KIND()
 agent.compile(steps_per_execution=1)
-collect = kerasrl.callbacks.Collect(warmup_steps=64)
+collect = kerasrl.callbacks.COLLECT
 env = lambda: Env(gym.make("CartPole-v1"))
 try:
     agent.fit(env, epochs=1000, callbacks=[Tell(), collect], verbose=0)
@@ -263,8 +263,12 @@ except KeyboardInterrupt:
 """
 
 
-def test_sigint(run_python):
-    process = run_python.start(SIGINT)
+@pytest.mark.parametrize(
+    ("kind", "collect"),
+    [("DQN", "Collect(warmup_steps=64)"), ("A2C", "CollectRollouts(32)")],
+)
+def test_sigint(run_python, kind, collect):
+    process = run_python.start(SIGINT.replace("KIND", kind).replace("COLLECT", collect))
     try:
         lines = []
         while not (lines and lines[-1].startswith("port")):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kerasrl
-from kerasrl.callbacks import Collect
+from kerasrl.callbacks import Collect, CollectEpisodes, CollectRollouts
 
 SCRIPT = """
 import hashlib
@@ -13,11 +13,19 @@ import numpy as np, tensorflow as tf
 tf.config.experimental.enable_op_determinism()
 import keras, kerasrl
 
-for agent, env in ((kerasrl.DQN(dueling=True), "CartPole-v1"), (kerasrl.SAC(), "Pendulum-v1")):
+runs = {
+    "DQN": (kerasrl.DQN(dueling=True), "CartPole-v1"),
+    "SAC": (kerasrl.SAC(), "Pendulum-v1"),
+    "PPO": (kerasrl.PPO(update_epochs=3), "CartPole-v1"),
+}
+for name, (agent, env) in runs.items():
+    collect = kerasrl.callbacks.Collect(warmup_steps=100)
+    if name == "PPO":
+        collect = kerasrl.callbacks.CollectRollouts(32)
     agent.compile(steps_per_execution=4)
     history = agent.fit(
         env, epochs=2, steps_per_epoch=24, batch_size=16, num_envs=2, seed=0, verbose=0,
-        callbacks=[kerasrl.callbacks.Collect(warmup_steps=100)],
+        callbacks=[collect],
         validation_data=env if env == "CartPole-v1" else None,
     ).history
     weights = b"".join(np.ascontiguousarray(w).tobytes() for w in agent.get_weights())
@@ -32,7 +40,7 @@ def test_two_processes_with_one_seed_end_in_the_same_bits(run_python):
     one, other = (
         [line for line in output.splitlines() if line.startswith("RESULT")] for output in outputs
     )
-    assert len(one) == 2
+    assert len(one) == 3
     assert one == other
 
 
@@ -41,15 +49,18 @@ def train(tiny_env):
     """Trains a fresh agent of default networks for a few steps, with a seed or without."""
 
     def run(kind, seed, env=None):
-        agent = {"dqn": kerasrl.DQN, "sac": kerasrl.SAC}[kind]()
+        agent = getattr(kerasrl, kind.upper())()
         agent.compile(run_eagerly=True)
-        with kerasrl.replay.Uniform(256) as replay:
+        collectors = {"reinforce": CollectEpisodes(2, 500)}
+        collectors |= dict.fromkeys(("ppo", "a2c"), CollectRollouts(16))
+        off_policy = kind in ("dqn", "sac")
+        with kerasrl.replay.Uniform(256) if off_policy else kerasrl.replay.Queue() as replay:
             agent.fit(
-                env or {"dqn": "CartPole-v1", "sac": "Pendulum-v1"}[kind],
+                env or ("Pendulum-v1" if kind == "sac" else "CartPole-v1"),
                 steps_per_epoch=8,
-                batch_size=8,
+                batch_size=None if kind == "reinforce" else 8,
                 seed=seed,
-                callbacks=[Collect(warmup_steps=64)],
+                callbacks=[collectors.get(kind, Collect(warmup_steps=64))],
                 replay=replay,
                 verbose=0,
             )
@@ -58,14 +69,14 @@ def train(tiny_env):
     return run
 
 
-@pytest.mark.parametrize("kind", ["dqn", "sac"])
+@pytest.mark.parametrize("kind", ["dqn", "sac", "ppo", "a2c", "reinforce"])
 def test_one_process_repeats_itself(train, kind):
     first, second, other = (train(kind, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, second)
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("kind", ["dqn", "sac"])
+@pytest.mark.parametrize("kind", ["dqn", "sac", "ppo"])
 def test_runs_without_a_seed_differ(train, kind):
     assert (train(kind, None) != train(kind, None)).any()
 
