@@ -133,7 +133,7 @@ def weights_of(agent):
 
 def test_the_same_weights_whatever_steps_per_execution(fit):
     agents, histories = zip(
-        *[fit(8, {"steps_per_execution": n}, epochs=2, seed=0) for n in (1, 2, 4)], strict=True
+        *[fit(8, {"steps_per_execution": n}, epochs=2, seed=0) for n in (1, 4)], strict=True
     )
     for agent, history in zip(agents[1:], histories[1:], strict=True):
         np.testing.assert_allclose(weights_of(agent), weights_of(agents[0]), atol=1e-6)

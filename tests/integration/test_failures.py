@@ -237,8 +237,11 @@ def test_fit_called_twice_at_once(make_agent, factory, tiny_env):
 
 
 SIGINT = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
 import gymnasium as gym, keras, kerasrl
+
+# Tests that run in the background would hand down that the signal is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Env(gym.Wrapper):
     def close(self):

@@ -121,6 +121,17 @@ def test_every_batch_was_collected_with_the_weights_of_its_turn(name, ending):
         assert [stamps for *_, stamps in agent.learned] == [[begin] for begin in begins]
 
 
+def test_an_evaluation_in_the_same_environment_comes_between_rollouts(make_agent, recorded_queue):
+    env, queue = CountingEnv((7,)), recorded_queue()
+    agent = kerasrl.A2C(*networks())
+    agent.compile(run_eagerly=True)
+    with pytest.warns(UserWarning, match="the environment that is trained on"):
+        agent.fit(env, steps_per_epoch=1, epochs=3, validation_data=env, replay=queue, verbose=0)
+    steps = [rollout["observation"][:, 0] for rollout in queue.rollouts]
+    for episode, rollout in zip((0, 11, 22), steps, strict=True):  # Ten are evaluated in between.
+        np.testing.assert_array_equal(rollout, [[episode, time] for time in range(5)])
+
+
 # -- what is left of a run ---------------------------------------------------------------------
 
 
