@@ -128,7 +128,7 @@ def test_an_evaluation_in_the_same_environment_comes_between_rollouts(make_agent
     with pytest.warns(UserWarning, match="the environment that is trained on"):
         agent.fit(env, steps_per_epoch=1, epochs=3, validation_data=env, replay=queue, verbose=0)
     steps = [rollout["observation"][:, 0] for rollout in queue.rollouts]
-    for episode, rollout in zip((0, 11, 22), steps, strict=True):  # Ten are evaluated in between.
+    for episode, rollout in zip((0, 12, 24), steps, strict=True):  # Evaluating takes eleven resets.
         np.testing.assert_array_equal(rollout, [[episode, time] for time in range(5)])
 
 
