@@ -41,3 +41,39 @@ class ReplayError(KerasRLError, RuntimeError):
 
 class PortInUse(ReplayError):  # noqa: N818  It names the fault.
     """The port asked for is taken."""
+
+
+class ReplayUnavailable(ReplayError, TimeoutError):  # noqa: N818
+    """The replay's server does not answer."""
+
+
+class ReplayRestarted(ReplayError):  # noqa: N818
+    """Another server answers in the place of the replay's own, so that what it held is gone."""
+
+
+class ReplayStarved(ReplayError, TimeoutError):  # noqa: N818
+    """Nothing could be sampled for too long, because nothing was inserted."""
+
+
+class EnvWorkerError(EnvError, RuntimeError):
+    """A process that environments run in has died, or does not answer."""
+
+
+class NonFiniteLoss(KerasRLError, ArithmeticError):  # noqa: N818
+    """What is learned has become NaN or infinite."""
+
+
+class SaveError(KerasRLError, OSError):
+    """A file could not be written; the one before it is as it was."""
+
+
+class LoadError(KerasRLError, ValueError):
+    """A file cannot be loaded."""
+
+
+class UnsafeFileError(LoadError):
+    """A file holds what could run code, read other files or exhaust memory."""
+
+
+class MismatchError(LoadError):
+    """A file was saved from something else than what it is to be loaded into."""

@@ -15,9 +15,10 @@ ALLOWED = {
     "networks": COMMON,
     "envs": COMMON,
     "replay": COMMON | {"envs"},
-    "policies": COMMON | {"envs"},
-    "callbacks": COMMON | {"envs", "replay", "policies"},
-    "agents": COMMON | {"losses", "networks", "callbacks", "replay"},
+    "saving": COMMON | {"version"},
+    "policies": COMMON | {"envs", "saving", "version"},
+    "callbacks": COMMON | {"envs", "replay", "policies", "saving", "version"},
+    "agents": COMMON | {"losses", "networks", "callbacks", "replay", "saving"},
     "plotting": COMMON,
     "errors": set(),
     "native_log": set(),
@@ -29,6 +30,7 @@ ALLOWED = {
 ALSO_ALLOWED = {
     "kerasrl/agents/building.py": {"envs"},
     "kerasrl/agents/evaluating.py": {"policies"},
+    "kerasrl/agents/exporting.py": {"policies"},
     "kerasrl/agents/fitting.py": {"envs"},
 }
 
