@@ -128,6 +128,10 @@ class A2C(Agent):
         """Greedy actions `[B, ...]`: the likeliest."""
         return self._actions.mode(self.actor(observation, training=False))
 
+    def sample(self, observation: Any) -> tf.Tensor:
+        """Sampled actions `[B, ...]`, for a Box clipped to its bounds."""
+        return self._actions.draw(self.actor(observation, training=False))
+
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Sampled actions `[B, ...]`, which for a Box may lie beyond its bounds."""
         return self._actions.sample(output[:, :-1], rng)

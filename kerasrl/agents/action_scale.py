@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.networks import clip_to_bounds
+
 
 class ActionScale:
     """The bounds of a Box, as a scale and an offset.
@@ -44,16 +46,4 @@ class ActionScale:
         shape = (-1, *self._shape)
         if isinstance(action, np.ndarray):
             return np.clip(action, self.low, self.high).astype(self._dtype).reshape(shape)
-        # Clipped before the cast: TensorFlow Lite clips float32 only.
-        clipped = tf.clip_by_value(
-            tf.cast(action, tf.float32),
-            _rounded(self.low, np.less, np.inf),
-            _rounded(self.high, np.greater, -np.inf),
-        )
-        return tf.reshape(tf.cast(clipped, self._dtype), shape)
-
-
-def _rounded(bound: np.ndarray, beyond: Any, inwards: float) -> np.ndarray:
-    """The float32 array next to a bound that is not beyond it."""
-    nearest = bound.astype(np.float32)
-    return np.where(beyond(nearest, bound), np.nextafter(nearest, np.float32(inwards)), nearest)
+        return tf.reshape(clip_to_bounds(action, self.low, self.high), shape)

@@ -144,6 +144,10 @@ class REINFORCE(Agent):
         """Greedy actions `[B, ...]`: the likeliest."""
         return self._actions.mode(self.actor(observation, training=False))
 
+    def sample(self, observation: Any) -> tf.Tensor:
+        """Sampled actions `[B, ...]`, for a Box clipped to its bounds."""
+        return self._actions.draw(self.actor(observation, training=False))
+
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Sampled actions `[B, ...]`, which for a Box may lie beyond its bounds."""
         return self._actions.sample(output[:, : self._actions.num_parameters], rng)

@@ -163,6 +163,13 @@ class SAC(Agent):
         mean, _ = tf.split(self.policy(observation), 2, axis=-1)
         return self._scale.shaped(self._scale.from_unit(tf.tanh(mean)))
 
+    def sample(self, observation: Any) -> tf.Tensor:
+        """Sampled actions `[B, ...]`."""
+        mean, log_std = tf.split(self.policy(observation), 2, axis=-1)
+        std = tf.exp(tf.clip_by_value(log_std, _MIN_LOG_STD, _MAX_LOG_STD))
+        noise = tf.random.normal(tf.shape(mean), dtype=mean.dtype)
+        return self._scale.shaped(self._scale.from_unit(tf.tanh(mean + std * noise)))
+
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Sampled actions, `[B, ...]`."""
         mean, log_std = np.split(output, 2, axis=-1)

@@ -5,6 +5,7 @@ from kerasrl.networks.action_distributions import (
     GaussianActions,
     action_distribution,
 )
+from kerasrl.networks.bounds import clip_to_bounds
 from kerasrl.networks.cloning import clone, twin
 from kerasrl.networks.critic_multiplexer import CriticMultiplexer
 from kerasrl.networks.dueling import DuelingHead
@@ -40,6 +41,7 @@ __all__ = [
     "TanhToSpec",
     "Target",
     "action_distribution",
+    "clip_to_bounds",
     "clone",
     "observation_features",
     "tanh_gaussian_log_prob",

@@ -7,6 +7,8 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.networks.bounds import clip_to_bounds
+
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -66,12 +68,13 @@ class CategoricalActions:
 
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
         """The likeliest actions: float [B, P] to int [B, *shape of the space]."""
-        columns = [
-            tf.argmax(logits, axis=-1) + start
-            for start, logits in zip(self._starts, self._split(parameters), strict=True)
-        ]
-        actions = tf.reshape(tf.stack(columns, axis=-1), (-1, *self._shape))
-        return tf.cast(actions, tf.as_dtype(self._dtype))
+        return self._actions([tf.argmax(logits, axis=-1) for logits in self._split(parameters)])
+
+    def draw(self, parameters: tf.Tensor) -> tf.Tensor:
+        """Draws actions by TensorFlow's own random numbers, of the shapes of `mode`."""
+        return self._actions(
+            [tf.random.categorical(logits, 1)[:, 0] for logits in self._split(parameters)]
+        )
 
     def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draws actions: float [B, P] to int [B, *shape of the space]."""
@@ -86,12 +89,18 @@ class CategoricalActions:
     def _split(self, parameters: tf.Tensor) -> list[tf.Tensor]:
         return tf.split(parameters, self._sizes, axis=-1)
 
+    def _actions(self, columns: list[tf.Tensor]) -> tf.Tensor:
+        """Makes actions of integers `[B]` that are counted from 0."""
+        counted = [column + start for column, start in zip(columns, self._starts, strict=True)]
+        actions = tf.reshape(tf.stack(counted, axis=-1), (-1, *self._shape))
+        return tf.cast(actions, tf.as_dtype(self._dtype))
+
 
 class GaussianActions:
     """Independent Gaussians, one for each number of an action.
 
-    The parameters are the means, then the logarithms of the standard deviations. Draws may lie
-    beyond the bounds of the space; the greedy action is clipped to them.
+    The parameters are the means, then the logarithms of the standard deviations. What `sample`
+    gives to learn from may lie beyond the bounds of the space; all else is clipped to them.
 
     Args:
         space: `gymnasium.spaces.Box` of floats.
@@ -127,15 +136,24 @@ class GaussianActions:
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
         """The mean actions, clipped: float [B, P] to float [B, *shape of the space]."""
         mean, _ = tf.split(parameters, 2, axis=-1)
-        actions = tf.reshape(mean, (-1, *self._space.shape))
-        clipped = tf.clip_by_value(actions, self._space.low, self._space.high)
-        return tf.cast(clipped, tf.as_dtype(self._space.dtype))
+        return self._clipped(mean)
+
+    def draw(self, parameters: tf.Tensor) -> tf.Tensor:
+        """Draws actions by TensorFlow's own random numbers, clipped, of the shapes of `mode`."""
+        mean, log_std = tf.split(parameters, 2, axis=-1)
+        noise = tf.random.normal(tf.shape(mean), dtype=mean.dtype)
+        return self._clipped(mean + tf.exp(log_std) * noise)
 
     def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draws actions: float [B, P] to float [B, *shape of the space]."""
         mean, log_std = np.split(parameters, 2, axis=-1)
         drawn = mean + np.exp(log_std) * rng.standard_normal(mean.shape, np.float32)
         return drawn.reshape(-1, *self._space.shape).astype(self._space.dtype)
+
+    def _clipped(self, actions: tf.Tensor) -> tf.Tensor:
+        space = self._space
+        clipped = clip_to_bounds(actions, space.low.ravel(), space.high.ravel())
+        return tf.reshape(clipped, (-1, *space.shape))
 
 
 def action_distribution(space: gym.Space) -> CategoricalActions | GaussianActions:

@@ -2,7 +2,21 @@
 
 from kerasrl.policies.episodes import run_episodes
 from kerasrl.policies.evaluation import evaluate
+from kerasrl.policies.export import export_policy
+from kerasrl.policies.exported import ExportedPolicy, load_policy
+from kerasrl.policies.policy_info import EXPORT_FORMATS, read_info
 from kerasrl.policies.random import RandomPolicy, random_actions
 from kerasrl.policies.snapshot import PolicySnapshot
 
-__all__ = ["PolicySnapshot", "RandomPolicy", "evaluate", "random_actions", "run_episodes"]
+__all__ = [
+    "EXPORT_FORMATS",
+    "ExportedPolicy",
+    "PolicySnapshot",
+    "RandomPolicy",
+    "evaluate",
+    "export_policy",
+    "load_policy",
+    "random_actions",
+    "read_info",
+    "run_episodes",
+]

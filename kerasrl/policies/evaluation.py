@@ -9,8 +9,9 @@ import numpy as np
 
 from kerasrl import envs
 from kerasrl.envs import Environments, Episode
-from kerasrl.errors import ArgumentError, ArgumentTypeError
+from kerasrl.errors import ArgumentError, ArgumentTypeError, SpaceError
 from kerasrl.policies.episodes import run_episodes
+from kerasrl.policies.exported import ExportedPolicy
 from kerasrl.policies.random import RandomPolicy
 from kerasrl.policies.snapshot import PolicySnapshot
 
@@ -47,7 +48,8 @@ def evaluate(
     Raises:
         ArgumentError: when `episodes` is not a positive int.
         ArgumentTypeError: when `env` or `policy` is none of these.
-        SpaceError: when the agent cannot serve the environment's spaces.
+        SpaceError: when the agent cannot serve the environment's spaces, or an exported policy is
+            for others.
     """
     if isinstance(episodes, bool) or int(episodes) != episodes or episodes < 1:
         raise ArgumentError(f"episodes must be a positive int; received {episodes!r}.")
@@ -76,6 +78,12 @@ def _actor(
     if hasattr(policy, "explore"):  # An agent, which policies may not import.
         policy.build(spec)
         return PolicySnapshot(policy, spec.observation, environments.num_envs)
+    if isinstance(policy, ExportedPolicy) and policy.spec != spec:
+        raise SpaceError(
+            f"this policy is for observations {policy.observation_space} and actions "
+            f"{policy.action_space}; received an environment with {spec.observation_space} and "
+            f"{spec.action_space}."
+        )
     if callable(policy) and not isinstance(policy, type | keras.Model):
         return policy
     raise ArgumentTypeError(
