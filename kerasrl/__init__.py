@@ -8,7 +8,8 @@ check_stack()
 from kerasrl import callbacks, envs, errors, losses, networks, policies, replay
 from kerasrl.agents import A2C, D4PG, DDPG, DQN, PPO, REINFORCE, SAC, TD3, Agent
 from kerasrl.plotting import plot_history
-from kerasrl.policies import evaluate
+from kerasrl.policies import evaluate, load_policy
+from kerasrl.saving import load
 from kerasrl.version import __version__
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "envs",
     "errors",
     "evaluate",
+    "load",
+    "load_policy",
     "losses",
     "networks",
     "plot_history",

@@ -1,5 +1,15 @@
 """Saving: files that are written whole or not at all, and read without trusting them."""
 
 from kerasrl.saving.atomic import replacing_directory, replacing_file
+from kerasrl.saving.loading import load
+from kerasrl.saving.restoring import restore
+from kerasrl.saving.writing import save_agent, save_weights
 
-__all__ = ["replacing_directory", "replacing_file"]
+__all__ = [
+    "load",
+    "replacing_directory",
+    "replacing_file",
+    "restore",
+    "save_agent",
+    "save_weights",
+]

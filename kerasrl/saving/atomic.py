@@ -38,7 +38,8 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(partial, path)
             sync(path.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # It is gone, or never came to be.
+            partial.unlink()
 
 
 @contextlib.contextmanager

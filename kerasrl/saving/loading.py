@@ -1,0 +1,95 @@
+"""Reading agents from files that need not be trusted."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasrl.errors import KerasRLError, LoadError
+from kerasrl.saving.archive import Archive, read_archive
+from kerasrl.saving.configs import check_config
+from kerasrl.saving.hdf5 import read_arrays
+from kerasrl.saving.limits import bounded_variables, check_tensors
+from kerasrl.saving.preparing import prepared
+from kerasrl.saving.spaces import space_shapes
+from kerasrl.saving.versions import check_versions
+from kerasrl.saving.weights import matched, put
+
+_LONGEST_REASON = 4000  # characters
+
+
+def load(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = None) -> Any:
+    """Loads an agent from a `.keras` file that `agent.save` wrote, safely.
+
+    A file from a stranger cannot run code, read other files, or have much more memory allocated
+    than it has bytes. It may name kerasrl's classes and the usual ones of Keras, and nothing else:
+    no Lambda layers, no TensorFlow operations outside of layers, nothing registered by others.
+
+    Args:
+        path: str or path of the file.
+        custom_objects: dict from names to classes and functions of yours, or further ones of Keras,
+            that the file may name besides. What they do with what the file says is up to them.
+
+    Returns:
+        The agent as it was saved: built, compiled, with the state of its optimizers, its targets,
+        its normalisers and its counters.
+
+    Raises:
+        LoadError: when the file cannot be read, is damaged, or holds something else.
+        UnsafeFileError: when it holds what could run code, read other files or exhaust memory.
+        MismatchError: when a newer version wrote it, or its parts do not fit one another.
+    """
+    with reading(path):
+        archive = read_archive(path)
+        check_versions(archive)
+        arrays = read_arrays(archive.weights)
+        custom_objects = dict(custom_objects or {})
+        check_config(archive.config, custom_objects)
+        agent = _made(archive, arrays, custom_objects)
+        put(agent, matched(agent, arrays))
+        return agent
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Has every error say which file it is about; what a file causes is a `LoadError`."""
+    try:
+        yield
+    except LoadError as error:
+        raise type(error)(f"{os.fspath(path)} cannot be loaded: {_printable(error)}") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LoadError(f"{os.fspath(path)} cannot be loaded: {reason}.") from error
+    except Exception as error:  # Whatever Keras, Gymnasium and TensorFlow raise for what it says.
+        kind = "" if isinstance(error, KerasRLError) else f"{type(error).__name__}: "
+        raise LoadError(
+            f"{os.fspath(path)} cannot be loaded: no agent can be made of what it says. "
+            f"{kind}{_printable(error)}"
+        ) from error
+
+
+def _printable(error: Exception) -> str:
+    """What an error says, without what a file could do to a terminal."""
+    text = str(error)[:_LONGEST_REASON]
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def _made(archive: Archive, arrays: dict[str, np.ndarray], custom_objects: dict[str, Any]) -> Any:
+    """Makes the agent, step by step, so that what it allocates can be checked before it does."""
+    config, shared = prepared(archive.config)
+    build_config = config.pop("build_config", None)
+    compile_config = config.pop("compile_config", None)
+    objects = {**custom_objects, **shared}
+    nbytes = sum(array.nbytes for array in arrays.values())
+    scope = keras.saving.custom_object_scope(objects)
+    with bounded_variables(nbytes, len(arrays)), scope:
+        agent = keras.saving.deserialize_keras_object(config, objects)
+        if build_config is not None:
+            check_tensors(agent, space_shapes(build_config))
+            agent.build_from_config(build_config)
+        if compile_config is not None:
+            agent.compile_from_config(compile_config)
+    return agent

@@ -1,0 +1,63 @@
+"""Nests of plain values and arrays in JSON and npz files, which cannot run code."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasrl.errors import LoadError
+
+_ARRAY = "__array__"
+
+
+def write_nest(path: Path, nest: Any) -> None:
+    """Writes `<path>.json`, and `<path>.npz` with the arrays in it.
+
+    Args:
+        path: path without a suffix.
+        nest: dicts with str keys, lists and tuples (which come back as lists) of None, bool, int,
+            float, str and NumPy arrays and scalars without objects.
+    """
+    arrays: list[np.ndarray] = []
+    text = json.dumps(_encoded(nest, arrays))
+    path.with_suffix(".json").write_text(text, encoding="utf-8")
+    with open(path.with_suffix(".npz"), "wb") as file:
+        np.savez(file, **{str(i): array for i, array in enumerate(arrays)})
+
+
+def read_nest(path: Path) -> Any:
+    """Reads what `write_nest` wrote.
+
+    Raises:
+        LoadError: when a file is missing or is not what `write_nest` writes.
+    """
+    try:
+        nest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            return _decoded(nest, arrays)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise LoadError(f"{path}.json and .npz cannot be read: {error}.") from error
+
+
+def _encoded(nest: Any, arrays: list[np.ndarray]) -> Any:
+    if isinstance(nest, dict):
+        return {key: _encoded(value, arrays) for key, value in nest.items()}
+    if isinstance(nest, list | tuple):
+        return [_encoded(value, arrays) for value in nest]
+    if isinstance(nest, np.generic) and nest.dtype.names is None:
+        return nest.item()
+    if isinstance(nest, np.ndarray):
+        arrays.append(nest)
+        return {_ARRAY: str(len(arrays) - 1)}
+    return nest
+
+
+def _decoded(nest: Any, arrays: Any) -> Any:
+    if isinstance(nest, dict):
+        if set(nest) == {_ARRAY}:
+            return arrays[nest[_ARRAY]]
+        return {key: _decoded(value, arrays) for key, value in nest.items()}
+    if isinstance(nest, list):
+        return [_decoded(value, arrays) for value in nest]
+    return nest

@@ -1,0 +1,126 @@
+"""The variables of an agent, as the arrays that Keras saves them as.
+
+The HDF5 library is kept from writing to disks: when one is full, it ends the process at exit.
+"""
+
+import io
+import re
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from kerasrl.errors import LoadError, MismatchError, SaveError
+from kerasrl.saving.archive import read_archive
+from kerasrl.saving.differences import compare, table
+from kerasrl.saving.hdf5 import read_arrays
+
+_PREFIX = "whole/"
+_EARLIER = re.compile("/(optimizer|metrics)/")  # Of a network; the agent's have no slash before.
+
+
+class _Holder(keras.Model):
+    """Has Keras save variables without a config, which not every user's network has."""
+
+    metrics: Any = ()  # Keras would find the agent's here, too, and save them twice.
+
+    def __init__(self, whole: keras.Model):
+        super().__init__()
+        self.whole = whole
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+def arrays_of(agent: keras.Model) -> dict[str, np.ndarray]:
+    """Copies the agent's variables, those of its optimizers included.
+
+    Returns:
+        dict from the path in the file, such as `"layers/dense/vars/0"`, to the array.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "weights.keras")
+        keras.Model.save(_Holder(agent), path)
+        arrays = read_arrays(read_archive(path).weights)
+    return {
+        name.removeprefix(_PREFIX): array
+        for name, array in arrays.items()
+        if name.startswith(_PREFIX)
+    }
+
+
+def packed(arrays: dict[str, np.ndarray]) -> bytes:
+    """The HDF5 file of arrays, as `Model.load_weights` reads it."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+    return buffer.getvalue()
+
+
+def matched(agent: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Picks the arrays that are the agent's variables, comparing names, shapes and dtypes.
+
+    Those that a network was trained with before it became the agent's are of no more use.
+
+    Raises:
+        MismatchError: when they differ.
+    """
+    here = arrays_of(agent)
+    kept = {
+        name: array for name, array in arrays.items() if name in here or not _EARLIER.search(name)
+    }
+    rows = compare(_described(here), _described(kept))
+    if rows:
+        raise MismatchError(
+            f"its variables are not those of this {type(agent).__name__}:\n{table(rows)}"
+        )
+    return kept
+
+
+def put(agent: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+    """Sets the agent's variables to arrays that `matched` gave.
+
+    On several replicas the running means of an epoch are left out: Keras cannot set what replicas
+    add up.
+    """
+    replicated = agent.distribute_strategy.num_replicas_in_sync > 1
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        path = Path(directory, "agent.weights.h5")
+        path.write_bytes(packed(arrays))
+        if replicated:
+            warnings.simplefilter("ignore")
+        keras.Model.load_weights(agent, path, skip_mismatch=replicated)
+    if replicated:
+        here = arrays_of(agent)
+        skipped = [name for name in arrays if arrays[name].tobytes() != here[name].tobytes()]
+        if any(not name.startswith("metrics/") for name in skipped):
+            raise LoadError(f"some variables could not be set: {', '.join(skipped)}.")
+
+
+def make_slots(agent: keras.Model) -> None:
+    """Makes the variables of a compiled agent's optimizers, which Keras does at the first step.
+
+    Raises:
+        SaveError: when Keras cannot save an optimizer's state.
+    """
+    if not agent.built or agent.get_compile_config() is None:
+        return
+    with agent.distribute_strategy.scope():
+        for name, variables in agent.optimized_variables().items():
+            optimizer = getattr(agent, name)
+            if isinstance(optimizer, keras.optimizers.legacy.Optimizer):
+                raise SaveError(
+                    f"{name} is a keras.optimizers.legacy.{type(optimizer).__name__}, whose state "
+                    "Keras does not save. Compile with one of keras.optimizers."
+                )
+            optimizer.build(variables)
+
+
+def _described(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}

@@ -1,0 +1,57 @@
+"""Writing agents to files."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import keras
+
+from kerasrl.errors import ArgumentError
+from kerasrl.saving.atomic import explained, replacing_file
+from kerasrl.saving.weights import arrays_of, make_slots, packed
+from kerasrl.version import __version__
+
+
+def save_agent(agent: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Writes the whole of an agent to a `.keras` file, which takes the place of an earlier one.
+
+    The file is the one that `keras.Model.save` writes; its comment says the version of kerasrl.
+
+    Args:
+        agent: the agent, with its optimizers if it is compiled.
+        path: str or path, ending in `.keras`.
+
+    Raises:
+        ArgumentError: when it ends otherwise.
+        SaveError: when the file cannot be written; an earlier one is as it was.
+    """
+    _check_suffix(path, ".keras")
+    make_slots(agent)
+    with replacing_file(path) as partial:
+        keras.Model.save(agent, partial)
+        with zipfile.ZipFile(partial, "a") as archive:
+            archive.comment = json.dumps({"kerasrl": __version__}).encode()
+
+
+def save_weights(agent: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Writes an agent's variables to a `.weights.h5` file, which takes the place of an earlier one.
+
+    Args:
+        agent: the agent, with its optimizers if it is compiled.
+        path: str or path, ending in `.weights.h5`.
+
+    Raises:
+        ArgumentError: when it ends otherwise.
+        SaveError: when the file cannot be written; an earlier one is as it was.
+    """
+    _check_suffix(path, ".weights.h5")
+    with explained(Path(path)):
+        data = packed(arrays_of(agent))
+    with replacing_file(path) as partial:
+        partial.write_bytes(data)
+
+
+def _check_suffix(path: str | os.PathLike[str], suffix: str) -> None:
+    if not str(path).endswith(suffix):
+        raise ArgumentError(f"the name must end in {suffix}; received {str(path)!r}.")

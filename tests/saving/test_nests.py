@@ -1,0 +1,54 @@
+import random
+
+import numpy as np
+import pytest
+
+from kerasrl.errors import LoadError
+from kerasrl.saving.nests import read_nest, write_nest
+
+
+def test_a_nest_comes_back(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = np.zeros(3, [("f0", "<f4", (2,)), ("f1", "u1")])
+    rows["f0"] = rng.normal(size=(3, 2))
+    nest = {
+        "none": None,
+        "numbers": [1, 2.5, True, float("inf"), -0.1 - 0.2, 2**100, "text"],
+        "arrays": {"a": rng.normal(size=(2, 3)), "empty": np.zeros((0, 4), np.int8), "rows": rows},
+        "scalar": np.float64(0.1),
+        "generator": rng.bit_generator.state,
+        "python": random.getstate(),
+    }
+    write_nest(tmp_path / "state", nest)
+    back = read_nest(tmp_path / "state")
+    assert back["none"] is None
+    assert back["numbers"] == nest["numbers"]
+    assert back["scalar"] == 0.1
+    assert back["generator"] == nest["generator"]
+    assert tuple(back["python"][1]) == nest["python"][1]
+    for name, array in nest["arrays"].items():
+        assert back["arrays"][name].dtype == array.dtype
+        np.testing.assert_array_equal(back["arrays"][name], array)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+@pytest.mark.parametrize("content", [None, b"", b"nonsense"])
+def test_a_damaged_file_is_an_error(tmp_path, suffix, content):
+    write_nest(tmp_path / "state", {"a": np.zeros(2)})
+    path = (tmp_path / "state").with_suffix(suffix)
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(LoadError, match="state"):
+        read_nest(tmp_path / "state")
+
+
+@pytest.mark.fault(62)
+def test_a_pickle_among_the_arrays_is_not_loaded(tmp_path):
+    class Canary:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    write_nest(tmp_path / "state", {"a": np.zeros(2)})
+    np.savez(tmp_path / "state.npz", **{"0": np.array([Canary()], object)})
+    with pytest.raises(LoadError):
+        read_nest(tmp_path / "state")
+    assert not (tmp_path / "ran").exists()
