@@ -1,5 +1,6 @@
 """The shape of what Gymnasium's `reset` and `step` return."""
 
+import inspect
 from typing import Any
 
 RESET = "reset() must return (observation, info)"
@@ -23,3 +24,12 @@ def old_api(rule: str, result: Any) -> str:
         f"{rule}, as gymnasium has it since 0.26; received {received}. Port the environment from "
         "the old gym API"
     )
+
+
+def takes_seed(env: Any) -> bool:
+    """Whether `env.reset` takes `seed`, as gymnasium has it since 0.26."""
+    try:
+        parameters = inspect.signature(env.reset).parameters.values()
+    except (TypeError, ValueError):  # It is not written in Python.
+        return True
+    return any(p.name == "seed" or p.kind == p.VAR_KEYWORD for p in parameters)

@@ -1,14 +1,19 @@
 """Environments stepped one after another in this process."""
 
 import contextlib
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from kerasrl.envs.api import RESET, STEP, is_reset, is_step, old_api
+from kerasrl.envs.api import RESET, STEP, is_reset, is_step, old_api, takes_seed
 from kerasrl.envs.environments import Environments
+from kerasrl.envs.fault_policy import FaultPolicy
+from kerasrl.envs.restarter import Restarter, restart_seed
 from kerasrl.envs.spec import EnvSpec
+from kerasrl.envs.state import get_state, set_state
 from kerasrl.errors import EnvError
 
 
@@ -18,15 +23,26 @@ class EnvList(Environments):
     Args:
         envs: list of `gymnasium.Env`s of the same spaces.
         owned: bool, whether `close` closes them.
+        faults: `FaultPolicy`.
+        make: callable that makes one of them anew where one has failed; None not to.
     """
 
-    def __init__(self, envs: list[gym.Env], owned: bool):
-        super().__init__(EnvSpec(envs[0].observation_space, envs[0].action_space), len(envs), owned)
+    def __init__(
+        self,
+        envs: list[gym.Env],
+        owned: bool,
+        faults: FaultPolicy,
+        make: Callable[[], gym.Env] | None = None,
+    ):
+        spec = EnvSpec(envs[0].observation_space, envs[0].action_space)
+        super().__init__(spec, len(envs), owned, faults)
         self._envs = envs
+        self._takes_seed = [takes_seed(env) for env in envs]
+        self._restarter = Restarter(make, faults.max_env_restarts)
         for i, env in enumerate(envs[1:], 1):
-            self._check_like_first(i, env)
+            self._check_like_first(i, env, envs[:i])
 
-    def _check_like_first(self, i: int, env: gym.Env) -> None:
+    def _check_like_first(self, i: int, env: gym.Env, others: list[gym.Env]) -> None:
         spaces = env.observation_space, env.action_space
         if spaces != (self.spec.observation_space, self.spec.action_space):
             raise EnvError(
@@ -34,7 +50,7 @@ class EnvList(Environments):
                 f"has {self.spec.observation_space} and {self.spec.action_space}, environment {i} "
                 f"has {spaces[0]} and {spaces[1]}."
             )
-        if any(env is other for other in self._envs[:i]):
+        if any(env is other for other in others):
             raise EnvError(
                 f"environment {i} is the same object as one before it. A callable given as "
                 "environment must make a new one at every call."
@@ -47,18 +63,47 @@ class EnvList(Environments):
         return arrays
 
     def _reset_one(self, i: int, arrays: list[np.ndarray], seed: int | None = None) -> None:
-        result = self._envs[i].reset(seed=seed)
+        try:
+            result = self._call_reset(i, seed)
+        except Exception as error:
+            result = self._replace(i, error, self._doing(i))
         if not is_reset(result):
             raise self._error(i, old_api(RESET, result), step=0)
         self._write(i, result[0], arrays, step=0)
+
+    def _call_reset(self, i: int, seed: int | None) -> Any:
+        if self._takes_seed[i]:
+            return self._envs[i].reset(seed=seed)
+        if seed is not None and "seed" not in self._warned:
+            self._warned.add("seed")
+            warnings.warn(
+                f"environment {i}: its reset takes no seed, so that its episodes cannot be "
+                "repeated. Declare reset(self, *, seed=None, options=None).",
+                stacklevel=5,
+            )
+        return self._envs[i].reset()
+
+    def _replace(self, i: int, error: Exception, doing: str) -> Any:
+        """Puts a new environment in the place of one that failed, and returns its first reset."""
+
+        def begin(env: gym.Env, restart: int) -> Any:
+            others = list(self._envs)
+            self._envs[i] = env  # So that it is closed, whatever it turns out to be.
+            self._check_like_first(i, env, others)
+            self._takes_seed[i] = takes_seed(env)
+            return self._call_reset(i, restart_seed(self._seed, i, restart))
+
+        return self._restarter.replace(self._envs[i], error, doing, begin)
 
     def _write(
         self, i: int, observation: Any, arrays: list[np.ndarray], step: int | None = None
     ) -> None:
         try:
             self._reader.write(observation, arrays, i)
+            return
         except EnvError as error:
-            raise self._error(i, str(error), step) from None
+            rule = str(error)
+        raise self._error(i, rule, step)
 
     def _step(self, action: np.ndarray) -> tuple:
         reward = np.empty(self.num_envs)
@@ -66,7 +111,10 @@ class EnvList(Environments):
         truncated = np.empty(self.num_envs, bool)
         next_observation = self._reader.empty(self.num_envs)
         for i, env in enumerate(self._envs):
-            result = env.step(action[i].copy())
+            try:
+                result = env.step(action[i].copy())
+            except Exception as error:
+                result = self._cut_off(i, error, action)
             if not is_step(result):
                 raise self._error(i, old_api(STEP, result))
             self._write(i, result[0], next_observation)
@@ -74,6 +122,16 @@ class EnvList(Environments):
             terminated[i], truncated[i] = result[2], result[3]
         observation = self._reset_ended(terminated | truncated, next_observation)
         return reward, terminated, truncated, next_observation, observation
+
+    def _cut_off(self, i: int, error: Exception, action: np.ndarray) -> tuple:
+        """What a step is taken to have returned that failed: a new environment's first reset."""
+        result = self._replace(i, error, self._doing(i, action))
+        self._lengths[i] = 0
+        if not is_reset(result):
+            raise self._error(i, old_api(RESET, result))
+        self._cut = self._cut.copy()
+        self._cut[i] = True
+        return result[0], 0.0, False, False, {}
 
     def _scalar_reward(self, i: int, reward: Any) -> float:
         if isinstance(reward, float):
@@ -84,7 +142,16 @@ class EnvList(Environments):
                 f"the reward must be one number; received shape {np.shape(reward)}. Add up the "
                 "rewards of several objectives in the environment",
             )
-        return reward if np.ndim(reward) == 0 else np.asarray(reward).item()
+        if np.ndim(reward) == 0:
+            return reward
+        if "reward" not in self._warned:
+            self._warned.add("reward")
+            warnings.warn(
+                f"environment {i}: the reward comes with shape {np.shape(reward)}, where it must "
+                "be one number; it is taken out. Return a float.",
+                stacklevel=4,
+            )
+        return np.asarray(reward).item()
 
     def _reset_ended(self, ended: np.ndarray, observation: list[np.ndarray]) -> list[np.ndarray]:
         if not np.count_nonzero(ended):
@@ -93,6 +160,17 @@ class EnvList(Environments):
         for i in np.nonzero(ended)[0]:
             self._reset_one(int(i), observation)
         return observation
+
+    def _get_states(self) -> list[Any] | None:
+        states = [get_state(env) for env in self._envs]
+        return None if None in states else states
+
+    def _set_states(self, states: list[Any]) -> None:
+        for env, state in zip(self._envs, states, strict=True):
+            set_state(env, state)
+
+    def _release(self) -> None:
+        """Nothing was changed about them."""
 
     def _close(self) -> None:
         with contextlib.ExitStack() as stack:

@@ -1,15 +1,18 @@
 """One face for every kind of environment: a vector of them, with episode ends made explicit."""
 
 import abc
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from kerasrl.envs.fault_policy import FaultPolicy
 from kerasrl.envs.observations import ObservationReader
 from kerasrl.envs.spec import EnvSpec
 from kerasrl.errors import EnvError
 
 _LARGEST_REWARD = np.finfo(np.float32).max
+_STEPS_TO_BOUNDS = 97  # A prime, so that it is not always the same step of equally long episodes.
 
 
 class Episode(NamedTuple):
@@ -32,9 +35,12 @@ class Step(NamedTuple):
         observation: list of `[N, ...]` leaf arrays to act on next: the first one of the new
             episode where an episode ended, or, where the environment takes a step of its own to
             reset, the final one again.
-        valid: bool `[N]`; False where the environment ignored the action because it was resetting.
-            Nothing else of such a step means anything, but `observation`.
+        valid: bool `[N]`; False where the environment ignored the action because it was resetting,
+            and where it failed. Nothing else of such a step means anything, but `observation` and
+            `cut`.
         episodes: list of `Episode`s that ended in this step.
+        cut: bool `[N]`; True where the environment failed and a new one took its place: the episode
+            was broken off before this step, and `observation` is the first one of another.
     """
 
     reward: np.ndarray
@@ -44,6 +50,7 @@ class Step(NamedTuple):
     observation: list[np.ndarray]
     valid: np.ndarray
     episodes: list[Episode]
+    cut: np.ndarray
 
 
 class Environments(abc.ABC):
@@ -53,16 +60,25 @@ class Environments(abc.ABC):
         spec: `EnvSpec` of each environment.
         num_envs: int, N.
         owned: bool, whether `close` closes the environments.
+        faults: `FaultPolicy`, what is done about rewards and observations that are not finite.
     """
 
-    def __init__(self, spec: EnvSpec, num_envs: int, owned: bool):
+    def __init__(self, spec: EnvSpec, num_envs: int, owned: bool, faults: FaultPolicy):
         self.spec = spec
         self.num_envs = num_envs
         self._owned = owned
+        self._nan_policy = faults.nan_policy
         self._reader = ObservationReader(spec.observation_space)
         self._returns = np.zeros(num_envs)
         self._lengths = np.zeros(num_envs, np.int64)
+        self._begun = np.zeros(num_envs, np.int64)  # Episodes.
         self._resetting = np.zeros(num_envs, bool)
+        self._nothing_cut = np.zeros(num_envs, bool)
+        self._nothing_cut.flags.writeable = False
+        self._cut = self._nothing_cut
+        self._seed: int | None = None
+        self._warned: set[str] = set()
+        self._steps_to_bounds = _STEPS_TO_BOUNDS
 
     def reset(self, seed: int | None = None) -> list[np.ndarray]:
         """Starts a new episode everywhere; environment i is seeded with `seed + i`.
@@ -72,12 +88,17 @@ class Environments(abc.ABC):
 
         Raises:
             EnvError: when an observation is not one of the space's.
+            Exception: whatever an environment raises, with a note that says which one.
         """
         self._returns[:] = 0
         self._lengths[:] = 0
         self._resetting[:] = False
+        self._cut = self._nothing_cut
+        self._seed = self._seed if seed is None else seed
         observation = self._reset(seed)
+        self._begun += 1
         self._check_finite(observation)
+        self._check_bounds(observation)
         return observation
 
     def step(self, action: np.ndarray) -> Step:
@@ -85,17 +106,25 @@ class Environments(abc.ABC):
 
         Raises:
             EnvError: when a reward or an observation breaks the rules of the environment's spaces.
+            Exception: whatever an environment raises, with a note that says which one and when.
         """
         valid = ~self._resetting
         self._lengths += valid
         reward, terminated, truncated, next_observation, observation = self._step(action)
-        self._check_reward(reward, action)
-        self._check_finite(next_observation)
+        cut, self._cut = self._cut, self._nothing_cut
+        if cut is not self._nothing_cut:
+            valid &= ~cut
+            self._break_off(cut)
+        self._check_reward(reward, action, valid)
+        self._check_finite(next_observation, action)
         self._returns += reward * valid
         ended = valid & (terminated | truncated)
         episodes = self._finish(ended) if np.count_nonzero(ended) else []
         if observation is not next_observation:
             self._check_finite(observation)
+        self._steps_to_bounds -= 1
+        if self._steps_to_bounds == 0:
+            self._check_bounds(next_observation)
         return Step(
             reward=reward.astype(np.float32),
             terminated=terminated,
@@ -104,12 +133,38 @@ class Environments(abc.ABC):
             observation=observation,
             valid=valid,
             episodes=episodes,
+            cut=cut,
         )
+
+    def get_state(self) -> dict[str, Any] | None:
+        """What it takes to go on within the episodes; None when it cannot be had."""
+        envs = self._get_states()
+        if envs is None:
+            return None
+        return {
+            "envs": envs,
+            "returns": self._returns.copy(),
+            "lengths": self._lengths.copy(),
+            "begun": self._begun.copy(),
+            "resetting": self._resetting.copy(),
+            "seed": self._seed,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on where `get_state` was called."""
+        self._set_states(state["envs"])
+        self._returns[:] = state["returns"]
+        self._lengths[:] = state["lengths"]
+        self._begun[:] = state["begun"]
+        self._resetting[:] = state["resetting"]
+        self._seed = state["seed"]
 
     def close(self) -> None:
         """Closes the environments if they were made by kerasrl; leaves others open."""
         if self._owned:
             self._close()
+        else:
+            self._release()
 
     @abc.abstractmethod
     def _reset(self, seed: int | None) -> list[np.ndarray]: ...
@@ -120,30 +175,86 @@ class Environments(abc.ABC):
     @abc.abstractmethod
     def _close(self) -> None: ...
 
+    @abc.abstractmethod
+    def _release(self) -> None:
+        """Leaves the environments as they were given."""
+
+    def _get_states(self) -> list[Any] | None:
+        return None
+
+    def _set_states(self, states: list[Any]) -> None:
+        raise NotImplementedError(f"{type(self).__name__} has no state to set.")
+
     def _finish(self, ended: np.ndarray) -> list[Episode]:
         episodes = [
             Episode(int(i), float(self._returns[i]), int(self._lengths[i]))
             for i in np.nonzero(ended)[0]
         ]
-        self._returns[ended] = 0
-        self._lengths[ended] = 0
+        self._break_off(ended)
         return episodes
 
-    def _check_reward(self, reward: np.ndarray, action: np.ndarray) -> None:
+    def _break_off(self, envs: np.ndarray) -> None:
+        self._returns[envs] = 0
+        self._lengths[envs] = 0
+        self._begun[envs] += 1
+
+    def _check_reward(self, reward: np.ndarray, action: np.ndarray, valid: np.ndarray) -> None:
         finite = np.abs(reward) <= _LARGEST_REWARD
         if np.count_nonzero(finite) < self.num_envs:
-            env = int(np.nonzero(~finite)[0][0])
-            raise self._error(
-                env,
-                f"the reward must be a finite float32; received {reward[env]} for the action "
-                f"{action[env]}",
-            )
+            env = int(np.argmin(finite))
+            rule = "the reward must be a finite float32"
+            self._non_finite(env, rule, f"{reward[env]} for the action {action[env]}")
+            if self._nan_policy == "zero":
+                reward[~finite] = 0
+            reward[~valid] = 0
+            reward[np.abs(reward) > _LARGEST_REWARD] *= np.inf
 
-    def _check_finite(self, observation: list[np.ndarray]) -> None:
+    def _check_finite(
+        self, observation: list[np.ndarray], action: np.ndarray | None = None
+    ) -> None:
         found = self._reader.non_finite(observation)
         if found:
-            path, env = found
-            raise self._error(env, f"{path} must be finite; it holds a NaN or an infinity")
+            path, env, value = found
+            after = "" if action is None else f" after the action {action[env]}"
+            self._non_finite(env, f"{path} must be finite float32s", f"{value}{after}")
+            if self._nan_policy == "zero":
+                self._reader.zero_non_finite(observation)
+
+    def _non_finite(self, env: int, rule: str, received: str) -> None:
+        """Raises or warns about a value that is not finite, as the policy says."""
+        if self._nan_policy == "raise":
+            way_out = 'Mend the environment, or choose nan_policy="zero" or "warn"'
+            raise self._error(env, f"{rule}; received {received}. {way_out}")
+        if rule not in self._warned:
+            self._warned.add(rule)
+            used = "0 is used in its place" if self._nan_policy == "zero" else "it is used as it is"
+            warnings.warn(
+                f"{self._error(env, f'{rule}; received {received}')} As "
+                f'nan_policy="{self._nan_policy}", {used}, here and wherever it happens again.',
+                stacklevel=4,
+            )
+
+    def _check_bounds(self, observation: list[np.ndarray]) -> None:
+        """Looks for what is outside the space; not at every step, which would slow them down."""
+        if "bounds" in self._warned:
+            return
+        self._steps_to_bounds = _STEPS_TO_BOUNDS
+        found = self._reader.out_of_bounds(observation)
+        if found:
+            self._warned.add("bounds")
+            env, rule = found
+            warnings.warn(
+                f"environment {env}: {rule}. It is used as it is. Mend the environment or the "
+                "bounds of its observation_space.",
+                stacklevel=3,
+            )
+
+    def _doing(self, env: int, action: np.ndarray | None = None) -> str:
+        """What an environment is at, in words: a step, or a reset where there is no action."""
+        if action is None:
+            return f"environment {env}, reset for episode {self._begun[env] + 1}"
+        episode, step = self._begun[env], self._lengths[env]
+        return f"environment {env}, episode {episode}, step {step}, action {action[env]}"
 
     def _error(self, env: int, rule: str, step: int | None = None) -> EnvError:
         step = self._lengths[env] if step is None else step

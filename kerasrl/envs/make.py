@@ -1,17 +1,25 @@
 """Anything that a user may call an environment, turned into `Environments`."""
 
 import contextlib
+import functools
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium as gym
 
+from kerasrl.envs.async_workers import warn_of_fork
 from kerasrl.envs.env_list import EnvList
 from kerasrl.envs.environments import Environments
+from kerasrl.envs.fault_policy import FaultPolicy
 from kerasrl.envs.vector_env import VectorEnvAdapter
 from kerasrl.errors import ArgumentError, ArgumentTypeError
+from kerasrl.notes import add_note
 
 
-def make(env: Any, num_envs: int = 1) -> Environments:
+def make(env: Any, num_envs: int = 1, faults: FaultPolicy | None = None) -> Environments:
     """Makes a vector of environments out of whatever the user has.
 
     Args:
@@ -19,60 +27,111 @@ def make(env: Any, num_envs: int = 1) -> Environments:
             class, too) that makes either. What is made here is closed by `close()`; what was given
             stays open.
         num_envs: int, how many to make of an id or a callable.
+        faults: `FaultPolicy`, what is done when one fails; by default its error is raised.
 
     Returns:
         `Environments`.
 
     Raises:
         ArgumentTypeError: when `env` is none of these.
-        ArgumentError: when `num_envs` does not go with `env`.
+        ArgumentError: when `num_envs` or `faults` does not go with `env`.
     """
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ArgumentError(f"num_envs must be a positive int; received {num_envs!r}.")
+    faults = FaultPolicy() if faults is None else faults
     if isinstance(env, str):
-        return _make_list(lambda: gym.make(env, disable_env_checker=True), num_envs)
+        return _make_list(lambda: gym.make(env, disable_env_checker=True), num_envs, faults)
     if isinstance(env, gym.Env):
         _check_alone(env, num_envs, 1)
-        return EnvList([env], owned=False)
+        _check_restarts(env, faults)
+        return EnvList([env], owned=False, faults=faults)
     if isinstance(env, gym.vector.VectorEnv):
         _check_alone(env, num_envs, env.num_envs)
-        return VectorEnvAdapter(env, owned=False)
+        _check_restarts(env, faults)
+        return VectorEnvAdapter(env, owned=False, faults=faults)
     if callable(env):
-        return _make_list(env, num_envs)
+        return _make_list(env, num_envs, faults)
     raise ArgumentTypeError(
         "expected a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv or a callable that "
         f"makes one; received {env!r} of type {type(env).__name__}."
     )
 
 
-def _make_list(make_one: Any, num_envs: int) -> Environments:
+def _make_list(make_one: Callable[[], Any], num_envs: int, faults: FaultPolicy) -> Environments:
+    again = functools.partial(_make_one, make_one) if faults.on_env_error == "restart" else None
     with contextlib.ExitStack() as made:
         envs = [_make_one(make_one, made)]
         environments: Environments
         if isinstance(envs[0], gym.vector.VectorEnv):
             _check_alone(envs[0], num_envs, envs[0].num_envs)
-            environments = VectorEnvAdapter(envs[0], owned=True)
+            environments = VectorEnvAdapter(envs[0], owned=True, faults=faults, make=again)
         else:
             envs += [_make_one(make_one, made) for _ in range(num_envs - 1)]
-            for env in envs:
-                _check_made(env)
-            environments = EnvList(envs, owned=True)
+            environments = EnvList(envs, owned=True, faults=faults, make=again)
         made.pop_all()
         return environments
 
 
-def _make_one(make_one: Any, made: contextlib.ExitStack) -> Any:
-    env = make_one()
-    if hasattr(env, "close"):
+def _make_one(make_one: Callable[[], Any], made: contextlib.ExitStack | None = None) -> Any:
+    try:
+        with _processes_ignore_interrupts():
+            env = make_one()
+    except Exception as error:
+        _advise(error)
+        raise
+    if made is not None and hasattr(env, "close"):
         made.callback(env.close)
+    _check_made(env)
+    warn_of_fork(env)
     return env
 
 
+@contextlib.contextmanager
+def _processes_ignore_interrupts() -> Iterator[None]:
+    """Has processes that are started meanwhile ignore Ctrl-C, which a terminal sends to all.
+
+    A worker that ended by it would break off the step that the run waits for. So does this process
+    meanwhile: only what is ignored stays so in a new program. Python allows it in the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+def _advise(error: Exception) -> None:
+    """Says what to do about an `AsyncVectorEnv` that cannot start its workers."""
+    if isinstance(error, pickle.PicklingError) or "pickle" in str(error):
+        add_note(
+            error,
+            "What makes an environment goes to a worker process pickled. Have it make what cannot "
+            "be pickled (locks, open files, simulators) itself, from plain arguments.",
+        )
+    elif isinstance(error, EOFError | ConnectionError):
+        add_note(
+            error,
+            "A worker process ended as it started, and may have printed why. Under the context "
+            '"spawn" or "forkserver" a script must start from within `if __name__ == "__main__":`.',
+        )
+
+
 def _check_made(env: Any) -> None:
-    if not isinstance(env, gym.Env):
+    if not isinstance(env, gym.Env | gym.vector.VectorEnv):
         raise ArgumentTypeError(
             "a callable given as environment must return a gymnasium.Env or a "
             f"gymnasium.vector.VectorEnv; it returned {env!r} of type {type(env).__name__}."
+        )
+
+
+def _check_restarts(env: Any, faults: FaultPolicy) -> None:
+    if faults.on_env_error == "restart":
+        raise ArgumentError(
+            'on_env_error="restart" needs an id or a callable to make environments from; received '
+            f"{env}. Pass its id, or a callable such as lambda: MyEnv()."
         )
 
 

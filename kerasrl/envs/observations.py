@@ -27,7 +27,13 @@ class ObservationReader:
             (path, tuple(leaf.shape or ()), np.dtype(leaf.dtype))
             for path, leaf in space_leaves(space, "observation")
         ]
-        self._floats = [i for i, leaf in enumerate(self._leaves) if leaf[2].kind == "f"]
+        self._floats = [
+            (i, np.isfinite if dtype.itemsize <= 4 else _is_finite_float32)
+            for i, (_, _, dtype) in enumerate(self._leaves)
+            if dtype.kind == "f"
+        ]
+        found = [_bounds(leaf) for _, leaf in space_leaves(space)]
+        self._bounds = [(i, *bounds) for i, bounds in enumerate(found) if bounds]
         self._warned: set[str] = set()
 
     def empty(self, num_envs: int) -> list[np.ndarray]:
@@ -64,12 +70,30 @@ class ObservationReader:
             arrays.append(np.array(self._cast(path, value, dtype)))
         return arrays
 
-    def non_finite(self, arrays: list[np.ndarray]) -> tuple[str, int] | None:
-        """Finds the first NaN or infinity: the leaf's path and the row, or None."""
-        for i in self._floats:
-            if np.count_nonzero(np.isfinite(arrays[i])) < arrays[i].size:
-                rows = np.nonzero(~np.isfinite(arrays[i]))[0]
-                return self._leaves[i][0], int(rows[0])
+    def non_finite(self, arrays: list[np.ndarray]) -> tuple[str, int, Any] | None:
+        """Finds a number that is not finite as float32: the leaf's path, the row and the number."""
+        for i, is_finite in self._floats:
+            finite = is_finite(arrays[i])
+            if np.count_nonzero(finite) < arrays[i].size:
+                index = tuple(np.argwhere(~finite)[0])
+                return self._leaves[i][0], int(index[0]), arrays[i][index]
+        return None
+
+    def zero_non_finite(self, arrays: list[np.ndarray]) -> None:
+        """Puts 0 in the place of every number that is not finite as float32."""
+        for i, is_finite in self._floats:
+            arrays[i][~is_finite(arrays[i])] = 0
+
+    def out_of_bounds(self, arrays: list[np.ndarray]) -> tuple[int, str] | None:
+        """Finds a number that is not within the bounds of the space: the row, and a sentence."""
+        for i, low, high in self._bounds:
+            outside = (arrays[i] < low) | (arrays[i] > high)
+            if np.count_nonzero(outside):
+                index = tuple(int(k) for k in np.argwhere(outside)[0])
+                place = index[1:]
+                path = f"{self._leaves[i][0]}{list(place) or ''}"
+                bounds = f"{low[place]} to {high[place]}"
+                return index[0], f"{path} is {arrays[i][index]}, outside of its bounds, {bounds}"
         return None
 
     def _values(self, space: gym.Space, observation: Any, path: str) -> Iterator[Any]:
@@ -104,3 +128,21 @@ class ObservationReader:
                 stacklevel=2,
             )
         return value.astype(dtype)
+
+
+def _is_finite_float32(array: np.ndarray) -> np.ndarray:
+    return np.abs(array) <= np.finfo(np.float32).max
+
+
+def _bounds(space: gym.Space) -> tuple[np.ndarray, np.ndarray] | None:
+    """The least and the greatest value everywhere in a leaf; None if its dtype has no other."""
+    if isinstance(space, gym.spaces.Box):
+        low, high = space.low, space.high
+        everything = np.iinfo(space.dtype) if space.dtype.kind in "iu" else None
+        least, most = (everything.min, everything.max) if everything else (-np.inf, np.inf)
+        return None if np.all(low == least) and np.all(high == most) else (low, high)
+    if isinstance(space, gym.spaces.MultiBinary):
+        return np.zeros(space.shape, space.dtype), np.ones(space.shape, space.dtype)
+    leaf: Any = space
+    start = np.asarray(leaf.start)
+    return start, start + (leaf.n if isinstance(leaf, gym.spaces.Discrete) else leaf.nvec) - 1

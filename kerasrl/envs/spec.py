@@ -32,6 +32,7 @@ class EnvSpec:
     def __post_init__(self):
         for path, space in space_leaves(self.observation_space, "observation_space"):
             _check_leaf(path, space)
+            _warn_of_float_pixels(path, space)
         _check_leaf("action_space", self.action_space)
         _warn_of_constants(self.action_space)
 
@@ -91,6 +92,20 @@ def _check_leaf(path: str, space: gym.Space) -> None:
         raise SpaceError(
             f"{path} has low > high at index {index}: {space.low[index]} > {space.high[index]}. "
             "Swap the bounds in the environment."
+        )
+
+
+def _warn_of_float_pixels(path: str, space: gym.Space) -> None:
+    if (
+        isinstance(space, gym.spaces.Box)
+        and len(space.shape) == 3
+        and space.dtype.kind == "f"
+        and np.all(space.high == 255)
+    ):
+        warnings.warn(
+            f"{path} is an image of {space.dtype} up to 255, which networks take as it is. Declare "
+            "uint8, which is divided by 255, or scale it to [0, 1].",
+            stacklevel=4,
         )
 
 

@@ -24,6 +24,7 @@ def vector(count=2, **arguments):
     return SyncVectorEnv([lambda: CountingEnv(**arguments)] * count)
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize("num_envs", [1, 3])
 def test_an_id(num_envs):
     environments = envs.make("CartPole-v1", num_envs)
@@ -48,6 +49,7 @@ def test_an_unknown_id_says_so():
         envs.make("NoSuchEnv-v0")
 
 
+@pytest.mark.fault(26)
 def test_a_class_is_instantiated_and_closed():
     made = []
 
@@ -61,6 +63,7 @@ def test_a_class_is_instantiated_and_closed():
     assert [env.closed for env in made] == [True, True]
 
 
+@pytest.mark.fault(26)
 def test_what_a_callable_makes_is_closed():
     recorder = Recorder()
     environments = envs.make(recorder, num_envs=3)
@@ -88,12 +91,14 @@ def test_one_that_fails_to_close_does_not_keep_the_others_open():
     assert [env.closed for env in made] == [True] * 3
 
 
+@pytest.mark.fault(26)
 def test_a_given_instance_stays_open():
     env = CountingEnv()
     envs.make(env).close()
     assert not env.closed
 
 
+@pytest.mark.fault(26)
 def test_a_given_vector_env_stays_open():
     env = vector()
     environments = envs.make(env)
@@ -102,6 +107,7 @@ def test_a_given_vector_env_stays_open():
     assert not any(inner.closed for inner in env.envs)
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize("num_envs", [1, 2])
 def test_a_callable_may_make_one_vector_env(num_envs):
     made = []
@@ -180,6 +186,7 @@ def test_num_envs_must_be_positive(num_envs):
         envs.make("CartPole-v1", num_envs)
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize("env", [None, 3, ["CartPole-v1"], {"id": "CartPole-v1"}, object()])
 def test_other_types_are_refused(env):
     with pytest.raises(ArgumentTypeError, match="expected a Gymnasium id, .*; received") as error:

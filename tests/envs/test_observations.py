@@ -70,6 +70,7 @@ def test_any_integer_is_a_discrete_observation(value):
     assert array == 2
 
 
+@pytest.mark.fault(8)
 def test_float64_is_cast_with_one_warning():
     reader = ObservationReader(spaces.Box(-1, 1, (2,), np.float32))
     arrays = reader.empty(1)
@@ -87,6 +88,7 @@ def test_a_warning_names_the_leaf():
         write(space, {"a": np.zeros(1, np.float32), "b": np.zeros(1)})
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize(
     ("space", "value", "received"),
     [
@@ -105,6 +107,7 @@ def test_what_cannot_be_cast_is_refused(space, value, received):
         ObservationReader(space).read_batch(np.stack([value]), 1)
 
 
+@pytest.mark.fault(9)
 def test_a_wrong_shape_is_refused():
     space = spaces.Box(0, 1, (2, 3))
     with pytest.raises(EnvError, match=r"must have shape \(2, 3\); received \(3, 2\)"):
@@ -113,6 +116,7 @@ def test_a_wrong_shape_is_refused():
         ObservationReader(space).read_batch(np.zeros((3, 2, 3), np.float32), 4)
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize(
     ("observation", "received"),
     [
@@ -142,7 +146,9 @@ def test_non_finite_values_are_found(value):
     arrays = [np.zeros_like(array) for array in reader.empty(3)]
     assert reader.non_finite(arrays) is None
     arrays[4][2] = value
-    assert reader.non_finite(arrays) == ("observation['pair'][1]['scalar']", 2)
+    path, row, found = reader.non_finite(arrays)
+    assert (path, row) == ("observation['pair'][1]['scalar']", 2)
+    np.testing.assert_equal(found, value)
 
 
 def test_what_overflows_when_cast_is_found():
@@ -150,4 +156,4 @@ def test_what_overflows_when_cast_is_found():
     arrays = [np.zeros_like(array) for array in reader.empty(1)]
     with np.errstate(over="ignore"), pytest.warns(UserWarning, match="float64"):
         reader.write(np.array([0, 1e300]), arrays, 0)
-    assert reader.non_finite(arrays) == ("observation", 0)
+    assert reader.non_finite(arrays) == ("observation", 0, np.inf)

@@ -373,6 +373,7 @@ def test_environments_that_are_dropped_free_their_clients():
     assert sum(bullet.isConnected(i) for i in range(64)) == connected
 
 
+@pytest.mark.fault(31)
 def test_errors_say_what_is_wrong(make, monkeypatch):
     with pytest.raises(TypeError, match="unexpected keyword argument 'gravity'"):
         make(MINITAUR, gravity=9.81)

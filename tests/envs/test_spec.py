@@ -63,6 +63,7 @@ def test_leaves_stand_in_the_order_of_tf_nest():
     assert [tuple(leaf.shape) for leaf in leaves] == [tuple(spec.shape) for spec in specs]
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize(
     "space",
     [
@@ -82,12 +83,14 @@ def test_kinds_that_are_not_served(space):
         EnvSpec(DISCRETE, space)
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize("space", [spaces.Dict(a=DISCRETE), spaces.Tuple([DISCRETE])])
 def test_nested_actions_are_not_served(space):
     with pytest.raises(SpaceError, match=f"^action_space is {type(space).__name__}"):
         EnvSpec(DISCRETE, space)
 
 
+@pytest.mark.fault(15)
 def test_bounds_the_wrong_way_round():
     space = spaces.Box(-1, 1, (2, 2))
     space.low[1, 0] = 3  # Gymnasium refuses it in the constructor.
@@ -97,6 +100,7 @@ def test_bounds_the_wrong_way_round():
         EnvSpec(spaces.Dict(x=space), DISCRETE)
 
 
+@pytest.mark.fault(15)
 def test_a_constant_action_is_worth_a_warning():
     constant = spaces.Box(np.float32([0, 1]), np.float32([1, 1]))
     with pytest.warns(UserWarning, match=r"low == high at index \(1,\).* always 1.0") as record:

@@ -1,0 +1,249 @@
+"""The worker processes of an `AsyncVectorEnv`: what became of them, and how to be rid of them."""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import time
+import warnings
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any
+
+from gymnasium.error import NoAsyncCallError
+from gymnasium.vector import AsyncVectorEnv, VectorEnv
+
+from kerasrl.errors import EnvWorkerError
+
+_SECONDS_TO_DIE = 5.0  # From the end of a connection to that of its process.
+_SECONDS_TO_CLOSE = 5.0
+_SECONDS_TO_REPORT = 5.0
+_LONGEST_POLL = 1e6  # Seconds; its milliseconds are a C int.
+
+
+class AsyncWorkers:
+    """Watches the worker processes of an `AsyncVectorEnv`, which waits for them without end.
+
+    While it watches, `step` and `reset` raise `multiprocessing.TimeoutError` when a worker has not
+    answered in time, also when they are called through wrappers.
+
+    Args:
+        env: `gymnasium.vector.AsyncVectorEnv`.
+        timeout: float, seconds that a step or a reset may take.
+    """
+
+    def __init__(self, env: AsyncVectorEnv, timeout: float):
+        self._env = env
+        self._timeout = timeout
+        self._reports: list[tuple[int, BaseException]] = []
+        self._stuck: list[int] = []
+        self._before: list[tuple[Any, str, Any]] = []
+        self._replace(env, "step_wait", self._wait)
+        self._replace(env, "reset_wait", self._wait)
+        self._replace(env.error_queue, "get", self._get)
+
+    @classmethod
+    def of(cls, env: VectorEnv, timeout: float) -> "AsyncWorkers | None":
+        """Watches the workers of `env`, if it is an `AsyncVectorEnv`, in wrappers or not."""
+        inner = env.unwrapped
+        return cls(inner, timeout) if isinstance(inner, AsyncVectorEnv) else None
+
+    def explain(self, error: Exception) -> tuple[Exception, list[int]]:
+        """What a failed `step` or `reset` was really about.
+
+        Args:
+            error: what it raised.
+
+        Returns:
+            The error to raise instead, or the same; and the workers it is about, if that is known.
+        """
+        if self._reports:
+            worker, reported = self._reports[-1]  # The one that Gymnasium raises a copy of.
+            self._reports = []
+            return (reported if isinstance(reported, Exception) else error), [worker]
+        if isinstance(error, multiprocessing.TimeoutError):
+            dead = self._dead()
+            if not dead:
+                return self._unanswered()
+        elif isinstance(error, EOFError | ConnectionError) or self._lost():
+            dead = self._await_death()
+        else:
+            dead = []
+        if not dead:
+            return error, []
+        self._settle(dead)
+        self._raise_interrupts()
+        return EnvWorkerError(_died(self._processes(dead))), dead
+
+    def release(self) -> None:
+        """Stops watching."""
+        for owner, name, before in self._before:
+            if before is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
+        self._before = []
+
+    def close(self) -> None:
+        """Has the workers close their environments and end; kills those that do not."""
+        if not self._env.closed:
+            for _, process in self._processes(self._stuck):
+                process.kill()
+            self._ask_to_close()
+            for process in self._env.processes:
+                process.kill()
+            self._settle(range(len(self._env.processes)))
+        self.release()
+        self._env.close(terminate=True)
+        self._env.error_queue.close()
+
+    def _replace(self, owner: Any, name: str, function: Any) -> None:
+        """Puts `function`, which is given the method, in the place of a method of one object."""
+        method = getattr(type(owner), name)
+        self._before.append((owner, name, vars(owner).get(name)))
+        setattr(owner, name, functools.partial(function, functools.partial(method, owner)))
+
+    def _wait(self, wait_for_all: Any, timeout: float | None = None) -> Any:
+        if timeout is None and not self._answered():
+            timeout = 0.0
+        return wait_for_all(timeout)
+
+    def _answered(self) -> bool:
+        """Waits until all have answered, and not beyond the death of one, whatever others do."""
+        pending = select.poll()
+        for pipe in self._env.parent_pipes:
+            pending.register(pipe.fileno(), select.POLLIN)
+        missing, deadline = self._env.num_envs, time.monotonic() + self._timeout
+        while missing:
+            seconds = min(max(0.0, deadline - time.monotonic()), _LONGEST_POLL)
+            ready = pending.poll(1_000 * seconds)
+            if not ready:
+                return False
+            for descriptor, event in ready:
+                if event & select.POLLHUP and _is_at_end(descriptor):
+                    raise EOFError("a worker has ended")
+                pending.unregister(descriptor)
+            missing -= len(ready)
+        return True
+
+    def _get(self, get: Any) -> Any:
+        """Takes a worker's report of an error, which is missing if it could not be pickled."""
+        try:
+            report = get(timeout=_SECONDS_TO_REPORT)
+        except Exception as error:
+            raise EnvWorkerError(
+                "an env worker failed with an error that cannot be pickled, so that it was not "
+                "passed on. The worker may have printed it. Raise errors of plain arguments."
+            ) from error
+        self._reports.append((report[0], report[2]))
+        return report
+
+    def _await_death(self) -> list[int]:
+        """The dead workers, of which at least one has lost its connection and is about to die."""
+        processes = self._env.processes
+        ended = wait([process.sentinel for process in processes], _SECONDS_TO_DIE)
+        for process in processes:
+            if process.sentinel in ended:
+                process.join(_SECONDS_TO_DIE)
+        return self._dead()
+
+    def _dead(self) -> list[int]:
+        return [i for i, process in enumerate(self._env.processes) if not process.is_alive()]
+
+    def _lost(self) -> bool:
+        """Whether a worker has reported an error before, after which it has ended."""
+        return None in self._env.parent_pipes
+
+    def _unanswered(self) -> tuple[Exception, list[int]]:
+        self._stuck = [i for i, pipe in enumerate(self._env.parent_pipes) if not pipe.poll()]
+        names = " and ".join(_name(i, process) for i, process in self._processes(self._stuck))
+        error = EnvWorkerError(
+            f"{names} did not answer within env_timeout={self._timeout} seconds. Raise env_timeout "
+            "if a step or a reset may take so long."
+        )
+        return error, self._stuck
+
+    def _processes(self, workers: list[int]) -> list[tuple[int, Any]]:
+        return [(i, self._env.processes[i]) for i in workers]
+
+    def _ask_to_close(self) -> None:
+        for pipe in self._env.parent_pipes:
+            if pipe is not None and not pipe.closed:
+                with contextlib.suppress(EOFError, OSError):
+                    while pipe.poll():
+                        pipe.recv()
+                    pipe.send(("close", None))
+        deadline = time.monotonic() + _SECONDS_TO_CLOSE
+        for process in self._env.processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+
+    def _settle(self, workers: Any) -> None:
+        """Drops the connections to workers, and the call that waits for them.
+
+        Without it `env.close(terminate=True)` would wait for the answer of a dead worker, and fail.
+        """
+        for i in workers:
+            if self._env.parent_pipes[i] is not None:
+                self._env.parent_pipes[i].close()
+        for name in ("step_wait", "reset_wait", "call_wait"):
+            with contextlib.suppress(multiprocessing.TimeoutError, NoAsyncCallError):
+                getattr(self._env, name)(timeout=0)
+
+    def _raise_interrupts(self) -> None:
+        """Ctrl-C in a terminal reaches workers too, which end and leave it in the queue."""
+        with contextlib.suppress(EnvWorkerError):
+            while not self._env.error_queue.empty():
+                if issubclass(self._env.error_queue.get()[1], KeyboardInterrupt):
+                    raise KeyboardInterrupt
+        self._reports = []
+
+
+def warn_of_fork(env: Any) -> None:
+    """Warns when the workers of an environment just made were forked while gRPC is at work."""
+    inner = env.unwrapped
+    if isinstance(inner, AsyncVectorEnv) and _forked(inner.processes[0]) and _grpc_runs():
+        warnings.warn(
+            f"the workers of {env} were forked from a process in which a replay has run. gRPC, "
+            "which Reverb is built on, does not allow for that, and they may hang. Pass context="
+            '"forkserver" or "spawn" to AsyncVectorEnv.',
+            stacklevel=5,
+        )
+
+
+def _forked(process: Any) -> bool:
+    by_default = type(process) is multiprocessing.Process
+    return isinstance(process, ForkProcess) or (
+        by_default and multiprocessing.get_start_method() == "fork"
+    )
+
+
+def _grpc_runs() -> bool:
+    names = (path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
+    return any(name.startswith("grpc") for name in names)
+
+
+def _is_at_end(descriptor: int) -> bool:
+    """Whether nothing is left to be read from a connection that the other side has closed."""
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        return not connection.recv(1, socket.MSG_PEEK)
+
+
+def _died(processes: list[tuple[int, Any]]) -> str:
+    return " ".join(
+        f"{_name(i, process)} died, exit code {process.exitcode}{_meaning(process.exitcode)}."
+        for i, process in processes
+    )
+
+
+def _meaning(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return " (SIGKILL, which the kernel sends when memory runs out)"
+    return f" ({signal.Signals(-code).name})" if code < 0 else ""
+
+
+def _name(worker: int, process: Any) -> str:
+    return f"env worker {worker} (pid {process.pid})"

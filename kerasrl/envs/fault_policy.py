@@ -1,0 +1,49 @@
+"""What is done when an environment fails."""
+
+import dataclasses
+import math
+
+from kerasrl.errors import ArgumentError
+
+
+@dataclasses.dataclass(frozen=True)
+class FaultPolicy:
+    """What is done when an environment fails; the arguments of `Agent.fit` of the same names.
+
+    Args:
+        on_env_error: "raise" passes an environment's error on; "restart" puts a new environment in
+            the place of the failed one, whose episode is broken off.
+        max_env_restarts: int, restarts in all, over all the environments.
+        env_timeout: float, seconds that a worker process of an `AsyncVectorEnv` may take for a
+            step or a reset. What runs in this process cannot be interrupted.
+        nan_policy: what is done about a reward or an observation that is not finite as float32:
+            "raise"; "warn" once, and use it; or "zero", to warn once and put 0 in its place.
+
+    Raises:
+        ArgumentError: when an argument is none of these.
+    """
+
+    on_env_error: str = "raise"
+    max_env_restarts: int = 10
+    env_timeout: float = 60.0
+    nan_policy: str = "raise"
+
+    def __post_init__(self):
+        _check_choice("on_env_error", self.on_env_error, ("raise", "restart"))
+        _check_choice("nan_policy", self.nan_policy, ("raise", "warn", "zero"))
+        restarts = self.max_env_restarts
+        if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 1:
+            raise ArgumentError(
+                f"max_env_restarts must be a positive int; received {restarts!r}. For none at all "
+                'leave on_env_error at "raise".'
+            )
+        if not (math.isfinite(self.env_timeout) and self.env_timeout > 0):
+            raise ArgumentError(
+                f"env_timeout must be a positive number of seconds; received {self.env_timeout!r}."
+            )
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        listed = ", ".join(f'"{choice}"' for choice in choices)
+        raise ArgumentError(f"{name} must be one of {listed}; received {value!r}.")
