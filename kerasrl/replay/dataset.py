@@ -12,15 +12,22 @@ import numpy as np
 import reverb
 import tensorflow as tf
 
+from kerasrl.replay.alarm import Alarm
 from kerasrl.replay.packing import Packer
 from kerasrl.replay.seeded import SeededSampler
 
 _IN_FLIGHT = 64
 _PREFETCHED = 4
+_TOGETHER = 8  # Batches that are handed from one thread to another at most.
 
 
 def free_running(
-    address: str, table: str, block: tf.TensorSpec, packer: Packer, batch_size: int
+    address: str,
+    table: str,
+    block: tf.TensorSpec,
+    packer: Packer,
+    batch_size: int,
+    alarm: Alarm,
 ) -> tf.data.Dataset:
     """Batches sampled by Reverb in the background, as fast as they can be had.
 
@@ -30,40 +37,49 @@ def free_running(
         block: `tf.TensorSpec` of a block, uint8 `[K, row bytes]`.
         packer: the `Packer` of the rows.
         batch_size: int, B.
+        alarm: `Alarm` that ends the dataset when the server is gone.
 
     Returns:
         Endless `tf.data.Dataset` of dicts of nests of `[B, ...]` tensors.
     """
-    blocks = reverb.TrajectoryDataset(
-        address,
-        table,
-        dtypes=block.dtype,
-        shapes=block.shape,
-        max_in_flight_samples_per_worker=_IN_FLIGHT,
-        num_workers_per_iterator=1,
-    )
-    batches = (
-        blocks.map(lambda sample: sample.data)
-        .batch(batch_size, drop_remainder=True)
-        .map(_shuffle_rows)
-        .unbatch()
-        .map(packer.unpack)
-        .prefetch(_PREFETCHED)
-    )
-    return batches.with_options(pipeline_options())
+
+    rows, width = block.shape
+    together = max(n for n in range(1, _TOGETHER + 1) if rows % n == 0)
+
+    def sampled() -> tf.data.Dataset:
+        blocks = reverb.TrajectoryDataset(
+            address,
+            table,
+            dtypes=block.dtype,
+            shapes=block.shape,
+            max_in_flight_samples_per_worker=_IN_FLIGHT,
+            num_workers_per_iterator=1,
+        )
+        draws = blocks.map(lambda sample: sample.data).batch(batch_size, drop_remainder=True)
+        stacks = (-1, together, batch_size, width)
+        return draws.map(lambda draw: tf.reshape(_shuffle_rows(draw), stacks)).unbatch()
+
+    batches = alarm.guard(sampled, tf.TensorSpec((None, batch_size, width), tf.uint8)).unbatch()
+    return batches.map(packer.unpack).prefetch(_PREFETCHED).with_options(pipeline_options())
+
+
+def is_deterministic() -> bool:
+    """Whether `tf.config.experimental.enable_op_determinism` was called."""
+    try:
+        tf.random.Generator.from_non_deterministic_state()
+    except RuntimeError:  # TensorFlow tells in no other way.
+        return True
+    return False
 
 
 def repeatable(
     sampler: SeededSampler, block: tf.TensorSpec, packer: Packer, batch_size: int
 ) -> tf.data.Dataset:
     """Batches drawn on demand by a seeded sampler; see `free_running` for the rest."""
-
-    def draw() -> Iterator[np.ndarray]:
-        while True:
-            yield sampler.draw(batch_size)
-
-    signature = tf.TensorSpec((block.shape[0], batch_size, block.shape[1]), tf.uint8)
-    batches = tf.data.Dataset.from_generator(draw, output_signature=signature)
+    signature = tf.TensorSpec((None, batch_size, block.shape[1]), tf.uint8)
+    batches = tf.data.Dataset.from_generator(
+        lambda: sampler.draws(batch_size), output_signature=signature
+    )
     return batches.unbatch().map(packer.unpack).with_options(pipeline_options())
 
 
@@ -92,7 +108,12 @@ def once(
 
 
 def minibatches(
-    rollouts: tf.data.Dataset, batch_size: int | None, epochs: int, seed: int
+    rollouts: tf.data.Dataset,
+    batch_size: int | None,
+    epochs: int,
+    seed: int,
+    passes: int = 0,
+    used: int = 0,
 ) -> tf.data.Dataset:
     """Shuffled minibatches of each rollout, several times over.
 
@@ -101,6 +122,8 @@ def minibatches(
         batch_size: int, B, which divides `T * N`; None puts all of a rollout into one, in order.
         epochs: int, passes over each rollout, each in another random order.
         seed: int, of the random orders.
+        passes: int, passes over the rollouts before these.
+        used: int, minibatches of the first rollout to leave out.
 
     Returns:
         `tf.data.Dataset` of nests of `[B, ...]` tensors.
@@ -122,8 +145,8 @@ def minibatches(
 
     batches = rollouts.map(flatten).flat_map(repeat)
     if batch_size is not None:
-        batches = batches.enumerate().map(one_epoch).unbatch()
-    return batches.with_options(pipeline_options())
+        batches = batches.enumerate(passes).map(one_epoch).unbatch()
+    return batches.skip(used).with_options(pipeline_options())
 
 
 def _shuffle_rows(blocks: tf.Tensor) -> tf.Tensor:

@@ -38,6 +38,10 @@ class Packer:
         """Views a contiguous structured array `[K]` as uint8 `[K, row bytes]`, without a copy."""
         return rows.view(np.uint8).reshape(len(rows), self.dtype.itemsize)
 
+    def from_bytes(self, packed: np.ndarray) -> np.ndarray:
+        """Views what `to_bytes` gave as a structured array `[K]` again."""
+        return np.ascontiguousarray(packed).view(self.dtype).reshape(len(packed))
+
     def unpack(self, rows: tf.Tensor) -> dict[str, Any]:
         """Turns uint8 `[B, row bytes]` into a dict of nests of `[B, ...]` tensors."""
         sizes = [leaf.dtype.size * leaf.shape.num_elements() for leaf in self._leaves]

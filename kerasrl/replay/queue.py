@@ -1,59 +1,82 @@
 """A queue of rollouts over Reverb, each of which is sampled once."""
 
-import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import reverb
 import tensorflow as tf
 
-from kerasrl.errors import ReplayError
-from kerasrl.native_log import muted
-from kerasrl.replay import dataset
+from kerasrl.errors import ArgumentError, ReplayError
+from kerasrl.replay import contents, dataset
 from kerasrl.replay.packing import Packer
-from kerasrl.replay.server import LoopbackServer
-
-_TABLE = "queue"
-_TIMEOUT_MS = 60_000
+from kerasrl.replay.rollout_reader import RolloutReader
+from kerasrl.replay.served_table import ServedTable
+from kerasrl.replay.watchdog import check_timeout
 
 
 class Queue:
     """Rollouts, first in, first out, each sampled once, in a Reverb server within this process.
 
-    On-policy agents learn from it. Every `fit` begins with an empty queue: what was collected for
-    another run is never trained on.
+    On-policy agents learn from it. Every `fit` begins with an empty queue, or with that of a
+    checkpoint: what was collected for another run is never trained on.
 
     Args:
         port: int, port of the server, which is reachable from loopback only; None picks a free one.
+        timeout: float, seconds that a call may wait for the server, or a dataset for a rollout,
+            before that is an error.
+
+    Attributes:
+        expected: bool, whether the next rollout is to be there within the timeout. Whoever collects
+            may set it to False while it is at other work, as a dataset may ask for a rollout long
+            before it is needed.
+
+    Raises:
+        ArgumentError: when `timeout` is not positive.
 
     Reference:
         Cassirer et al., "Reverb: a framework for experience replay", 2021.
     """
 
-    def __init__(self, port: int | None = None):
+    def __init__(self, port: int | None = None, timeout: float = 60.0):
         self._port = port
-        self._server: Any = None
+        self._timeout = check_timeout(timeout)
+        self._table: Any = None
+        self.expected = True
 
-    def open(self, spec: dict[str, Any], seed: int | None = None) -> None:
+    def open(
+        self, spec: dict[str, Any], seed: int | None = None, checkpoint: Path | None = None
+    ) -> None:
         """Starts a server with an empty queue, in place of one that runs already.
 
         Args:
             spec: dict of nests of `tf.TensorSpec`: a rollout, all `[T, N, ...]`.
             seed: int, makes the shuffling of minibatches repeatable.
+            checkpoint: path of a directory that `save` wrote, to go on from there. The shuffling
+                then goes on as it was, whatever the seed is.
 
         Raises:
+            LoadError: when the checkpoint is damaged.
+            MismatchError: when the checkpoint is of other rollouts; nothing is changed then.
             PortInUse: when the port is taken.
         """
+        packer = Packer(spec)
+        settings = {"replay": type(self).__name__, "rollout": contents.layout(packer)}
+        table, state = (None, None) if checkpoint is None else contents.read(checkpoint, settings)
         self.close()
+        self.packer, self._settings = packer, settings
+        self._rows = int(np.prod(tf.nest.flatten(spec)[0].shape[:2]))
+        self._rollout = tf.TensorSpec((1, packer.dtype.itemsize), tf.uint8, name="rollout")
         self._seed = int(np.random.default_rng(seed).integers(2**31))
-        self.packer = Packer(spec)
-        self._rollout = tf.TensorSpec((1, self.packer.dtype.itemsize), tf.uint8, name="rollout")
-        table = reverb.Table.queue(_TABLE, max_size=1, signature=self._rollout)
-        self._server = LoopbackServer([table], self._port)
-        self._client = reverb.Client(self._server.address)
-        self._reader: Any = _Reader(self._client)
-        self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
+        self._checkpoint = checkpoint
+        self._passes = self._used = 0  # Over all rollouts before the first, and in the first.
+        self._pace: dict[str, Any] | None = None
+        self.expected = True
+        self._table = ServedTable(self._make_table, self._port, self._timeout, table)
+        self._reader = RolloutReader(self._table, lambda: self.expected)
+        if state is not None:
+            self._set_state(state)
 
     def insert(self, rollout: np.ndarray) -> None:
         """Puts a rollout at the end of the queue, and waits until it is there.
@@ -62,18 +85,14 @@ class Queue:
             rollout: structured array `[1]` of `packer.dtype`.
 
         Raises:
-            ReplayError: when the queue stays full for a minute.
+            ReplayError: when the queue stays full, or the server is gone.
         """
         self._require_open()
-        self._writer.append(self.packer.to_bytes(rollout))
-        self._writer.create_item(_TABLE, 1.0, self._writer.history[-1])
-        try:
-            self._writer.flush(timeout_ms=_TIMEOUT_MS)
-        except reverb.errors.DeadlineExceededError as error:
-            raise ReplayError(
-                f"the queue has been full for {_TIMEOUT_MS // 1000} s: a rollout was inserted "
-                "while the one before it was not fetched. Insert one when that was learned from."
-            ) from error
+        self._table.insert(self.packer.to_bytes(rollout))
+        self._table.flush(
+            advice="A rollout was inserted while the one before it was not fetched. Insert one "
+            "when that was learned from."
+        )
         self._reader.inserted()
 
     def dataset(
@@ -84,6 +103,8 @@ class Queue:
     ) -> tf.data.Dataset:
         """Minibatches of one rollout after another.
 
+        After `open` with a checkpoint it goes on with the minibatch that would have come next.
+
         Args:
             examples: callable from a rollout, a dict of nests of `[T, N, ...]` tensors, to a dict
                 of nests of `[T, N, ...]` tensors to learn from.
@@ -92,37 +113,86 @@ class Queue:
 
         Returns:
             `tf.data.Dataset` of dicts of nests of `[B, ...]` tensors. It waits for rollouts, and
-            ends with `finish`.
+            ends with `finish`. When the server is gone, or none comes in time, it ends with an
+            error of TensorFlow's; `failure()` tells the replay's own.
+
+        Raises:
+            ArgumentError: when `batch_size` does not divide a rollout.
+            MismatchError: when a rollout was broken off in a run with another `batch_size` or other
+                `epochs`.
         """
         self._require_open()
-        rollouts = dataset.once(self._reader.fetch, self._rollout, self.packer)
-        return dataset.minibatches(rollouts.map(examples), batch_size, epochs, self._seed)
+        if batch_size is not None and (batch_size < 1 or self._rows % batch_size):
+            raise ArgumentError(
+                f"batch_size must divide the {self._rows} examples of a rollout; received "
+                f"{batch_size}."
+            )
+        pace = {"batch_size": batch_size, "epochs": epochs}
+        if self._used:
+            contents.check_same(self._checkpoint, pace, self._pace)
+        self._pace = pace
+        self._table.watchdog.failure = None
+        rollouts = dataset.once(self._reader.fetch, self._rollout, self.packer).map(examples)
+        return dataset.minibatches(
+            rollouts, batch_size, epochs, self._seed, self._passes, self._used
+        )
+
+    def save(self, directory: Path, batches: int) -> None:
+        """Writes all that it takes to go on with `open(spec, seed, checkpoint=directory)`.
+
+        Args:
+            directory: path of an existing, empty directory.
+            batches: int, minibatches of the dataset that have been trained on.
+
+        Raises:
+            ArgumentError: when so many minibatches cannot have been trained on.
+            ReplayError: when the server is gone.
+            SaveError: when something cannot be written; the queue goes on.
+        """
+        self._require_open()
+        self._table.watchdog.look("a checkpoint")
+        rollouts, used, passes = 0, self._used + batches, self._passes
+        if self._pace is not None:
+            epochs, batch_size = self._pace["epochs"], self._pace["batch_size"]
+            rollouts, used = divmod(used, epochs * self._rows // (batch_size or self._rows))
+            passes += rollouts * epochs
+        with self._reader.held():
+            state = {
+                "seed": self._seed,
+                "pace": self._pace,
+                "passes": passes,
+                "used": used,
+                "rollouts": self._reader.fetched_since(rollouts),
+                "waiting": self._reader.waiting,
+            }
+            contents.write(directory, self._table.server, self._settings, state)
 
     def finish(self) -> None:
         """Ends the datasets: no other rollout will come. Whatever waits for one goes on."""
-        if self._server is not None:
+        if self._table is not None:
             self._reader.finish()
 
-    def info(self, timeout: int = 10) -> Any:
+    def failure(self) -> ReplayError | None:
+        """The error behind the TensorFlow error that a dataset ended with; None if all is well."""
+        return None if self._table is None else self._table.watchdog.find_failure()
+
+    def info(self, timeout: float = 10) -> Any:
         """Reverb's own account of the table, a `reverb.TableInfo`; its sizes count rollouts.
 
         Args:
-            timeout: int, seconds to wait for the server.
+            timeout: float, seconds to wait for the server.
         """
         self._require_open()
-        return self._client.server_info(timeout)[_TABLE]
+        return self._table.info(timeout)
 
     def close(self) -> None:
         """Stops the server. Does nothing when it is closed."""
-        if self._server is None:
+        if self._table is None:
             return
+        table, self._table = self._table, None
         self._reader.finish()
-        try:
-            self._writer.close()
-        finally:
-            self._writer = self._client = self._reader = None
-            server, self._server = self._server, None
-            server.stop()
+        self._reader = None
+        table.close()
 
     def __enter__(self) -> "Queue":
         return self
@@ -130,43 +200,19 @@ class Queue:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
+    def _make_table(self, name: str) -> reverb.Table:
+        return reverb.Table.queue(name, max_size=1, signature=self._rollout)
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        try:
+            with contents.damaged_if_wrong():
+                self._seed, self._pace = state["seed"], state["pace"]
+                self._passes, self._used = state["passes"], state["used"]
+                self._reader.set_state(state["rollouts"], state["waiting"])
+        except BaseException:
+            self.close()
+            raise
+
     def _require_open(self) -> None:
-        if self._server is None:
+        if self._table is None:
             raise ReplayError("this replay is not open; fit() opens it, or call open(spec).")
-
-
-class _Reader:
-    """Fetches rollouts once they are there.
-
-    A sampler of Reverb that waits for an item cannot be told to end, which would hold up the end of
-    a run, for ever under `MirroredStrategy`. So the waiting is done here.
-    """
-
-    def __init__(self, client: reverb.Client):
-        # TensorFlow never lets go of a dataset's Python function, and so of the reader.
-        self._client: Any = client
-        self._changed = threading.Condition()
-        self._waiting = 0
-
-    def inserted(self) -> None:
-        """Says that another rollout is there."""
-        with self._changed:
-            self._waiting += 1
-            self._changed.notify()
-
-    def finish(self) -> None:
-        """Ends the waiting for rollouts, now and from now on."""
-        with self._changed:
-            self._client = None
-            self._changed.notify_all()
-
-    def fetch(self) -> np.ndarray | None:
-        """Waits for a rollout and takes it from the queue; None when there will be no other."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._client is None)
-            if self._client is None:
-                return None
-            self._waiting -= 1
-            with muted():
-                sample = next(self._client.sample(_TABLE, num_samples=1, emit_timesteps=False))
-            return sample.data[0]

@@ -14,10 +14,11 @@ def rollout_spec(spec: EnvSpec, policy: tf.TensorSpec, length: int, columns: int
 
     `observation` is the environment's; `action` what the policy drew, before any clipping;
     `reward` float32. `discount` is 0 where the episode terminated and 1 elsewhere; `ended` is True
-    where it terminated or was truncated. `valid` is False where nothing was learned: where an
-    environment took a step of its own to reset, and after the end of a whole episode. `policy` is
-    what `agent.policy` gave for `observation`, and `next_policy` what it gave for the real next
-    observation: the last one of the episode at a truncation, undefined at a termination.
+    where it terminated or was truncated, or where the environment failed at the next step.
+    `valid` is False where nothing was learned: where an environment took a step of its own to
+    reset or failed, and after the end of a whole episode. `policy` is what `agent.policy` gave for
+    `observation`, and `next_policy` what it gave for the real next observation: the last one of the
+    episode at a truncation or before a failure, undefined at a termination.
     `env_steps`, int64, is how many the agent had seen in its life when the rollout was begun, and
     tells it from every other.
 
@@ -94,6 +95,13 @@ class RolloutWriter:
         self.column("ended")[where] = (step.terminated | step.truncated)[of]
         self.column("valid")[where] = step.valid[of]
         self.column("policy")[where] = output[of]
+
+    def drop(self, column: int) -> None:
+        """Takes back all that was written to a column."""
+        for key, fields in self._fields.items():
+            if key != "env_steps":
+                for field in fields:
+                    self.packed[field][0][:, column] = 0
 
     def fill(self) -> None:
         """Repeats the first observation and action where nothing is valid.

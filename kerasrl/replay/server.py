@@ -5,37 +5,68 @@ import ctypes
 import os
 import socket
 import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import reverb
 from reverb.platform.checkpointers_lib import DefaultCheckpointer
 
-from kerasrl.errors import PortInUse, ReplayError
+from kerasrl.errors import LoadError, PortInUse, ReplayError
 from kerasrl.native_log import muted
+from kerasrl.replay import table_files
+from kerasrl.replay.watchdog import Watchdog
+
+_ATTEMPTS = 5
+_ANSWER = 30  # Seconds.
 
 
 class LoopbackServer:
     """Reverb listens on every interface, without authentication; this binds it to loopback.
 
+    Its one table has a name that no other server's table has. So what is meant for this server
+    fails at any other that is started in its place.
+
     Args:
-        tables: list of `reverb.Table`.
+        make_table: callable from the table's name to a new `reverb.Table`.
         port: int, or None for any free port.
+        contents: path of a directory that `save` wrote, to begin with what is in it; None begins
+            with an empty table.
+
+    Attributes:
+        table: str, the table's name.
+        port: int.
 
     Raises:
+        LoadError: when `contents` are damaged.
         PortInUse: when `port` is taken (Reverb itself would share it without a word).
         ReplayError: when the kernel refuses to bind the server to loopback.
     """
 
-    def __init__(self, tables: list[reverb.Table], port: int | None = None):
-        self.port = _probe(port)
+    def __init__(
+        self,
+        make_table: Callable[[str], reverb.Table],
+        port: int | None = None,
+        contents: Path | None = None,
+    ):
+        self.table = f"replay-{uuid.uuid4().hex}"
         self._directory = tempfile.TemporaryDirectory(prefix="kerasrl-replay-")
-        with muted():
-            self._server = reverb.Server(
-                tables, port=self.port, checkpointer=DefaultCheckpointer(self._directory.name)
-            )
+        self._checkpoints = Path(self._directory.name, "checkpoints")
+        renamed, held = None, 0
         try:
-            _bind_to_loopback(self.port)
+            if contents is not None:
+                renamed = Path(self._directory.name, "contents")
+                held = table_files.rename(contents, renamed, self.table)
+            for attempt in range(_ATTEMPTS):
+                try:
+                    self._start(make_table(self.table), port, renamed)
+                    break
+                except PortInUse:  # A free port may be taken by another process meanwhile.
+                    if port is not None or attempt == _ATTEMPTS - 1:
+                        raise
+            self._check(held)
         except BaseException:
-            self.stop()
+            self._directory.cleanup()
             raise
 
     @property
@@ -43,11 +74,63 @@ class LoopbackServer:
         """The address that clients in this machine connect to."""
         return f"localhost:{self.port}"
 
+    def save(self, directory: Path) -> None:
+        """Writes the table with all that it holds into a new directory.
+
+        Raises:
+            OSError: when it cannot be written. The server goes on.
+        """
+        directory.mkdir()
+        # The server writes to one place for ever, and keeps nothing else there.
+        self._checkpoints.symlink_to(directory.absolute(), target_is_directory=True)
+        try:
+            with muted():
+                written = reverb.Client(self.address).checkpoint()
+        except RuntimeError as error:
+            raise OSError(f"{error}") from error
+        finally:
+            self._checkpoints.unlink()
+        table_files.gather(directory / Path(written).name, directory)
+
     def stop(self) -> None:
         """Shuts the server down and frees its port and its temporary directory."""
         with muted():
             self._server.stop()
         self._directory.cleanup()
+
+    def _start(self, table: reverb.Table, port: int | None, contents: Path | None) -> None:
+        self.port = _probe(port)
+        checkpointer = DefaultCheckpointer(
+            str(self._checkpoints), fallback_checkpoint_path=contents and str(contents)
+        )
+        try:
+            with muted():
+                self._server = reverb.Server([table], port=self.port, checkpointer=checkpointer)
+        except (RuntimeError, ValueError) as error:
+            if "BuildAndStart" in str(error):
+                raise PortInUse(f"port {self.port} was taken just now; choose another.") from error
+            raise LoadError(f"the saved replay is damaged: {error}.") from error
+        with self._stopping_on_error():
+            _bind_to_loopback(self.port)
+
+    def _check(self, held: int) -> None:
+        """Sees that this server answers, and that nothing of what was saved is missing."""
+        with self._stopping_on_error():
+            info = Watchdog(self.address, self.table, _ANSWER).look("its start")
+            if info.current_size != held:
+                # Reverb begins with an empty table, without a word, if a file is missing.
+                raise LoadError(
+                    f"the saved replay is damaged: of {held} items, {info.current_size} were read."
+                )
+
+    @contextlib.contextmanager
+    def _stopping_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            with muted():
+                self._server.stop()
+            raise
 
 
 def release_freed_memory() -> None:

@@ -1,5 +1,7 @@
 """Uniform replay over Reverb."""
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,15 +9,16 @@ import reverb
 import tensorflow as tf
 
 from kerasrl.errors import ArgumentError, ReplayError
-from kerasrl.replay import dataset
+from kerasrl.replay import contents, dataset
+from kerasrl.replay.alarm import Alarm
+from kerasrl.replay.blocks import BlockBuffer, rows_per_block
+from kerasrl.replay.memory import warn_if_too_large
 from kerasrl.replay.packing import Packer
 from kerasrl.replay.seeded import SeededSampler
-from kerasrl.replay.server import LoopbackServer, release_freed_memory
+from kerasrl.replay.served_table import ServedTable
+from kerasrl.replay.server import release_freed_memory
+from kerasrl.replay.watchdog import check_timeout
 
-_TABLE = "replay"
-_MOST_ROWS = 64
-_FEWEST_ROWS = 16
-_MOST_BLOCK_BYTES = 64 * 1024
 _FLUSH_EVERY = 16  # Blocks.
 _RELEASE_EVERY = 1024  # Blocks.
 _STREAM = 2
@@ -32,126 +35,197 @@ class Uniform:
             blocks of up to 64, so that a capacity without a divisor between 16 and 64 is rounded
             down to whole blocks.
         port: int, port of the server, which is reachable from loopback only; None picks a free one.
+        timeout: float, seconds that a call may wait for the server, or a dataset for something to
+            sample, before that is an error.
 
     Raises:
-        ArgumentError: when `capacity` is not a positive int.
+        ArgumentError: when `capacity` is not a positive int, or `timeout` is not positive.
 
     Reference:
         Lin, "Self-improving reactive agents based on reinforcement learning, planning and
         teaching", 1992; Cassirer et al., "Reverb: a framework for experience replay", 2021.
     """
 
-    def __init__(self, capacity: int = 1_000_000, port: int | None = None):
+    def __init__(self, capacity: int = 1_000_000, port: int | None = None, timeout: float = 60.0):
         if not isinstance(capacity, int) or capacity < 1:
             raise ArgumentError(
                 f"capacity must be a positive int, in transitions; received {capacity!r}."
             )
         self.capacity = capacity
         self._port = port
-        self._server: Any = None
+        self._timeout = check_timeout(timeout)
+        self._table: Any = None
         self._spec: Any = None
 
-    def open(self, spec: dict[str, Any], seed: int | None = None) -> None:
+    def open(
+        self, spec: dict[str, Any], seed: int | None = None, checkpoint: Path | None = None
+    ) -> None:
         """Starts the server; does nothing when it runs already with the same spec.
 
         Args:
             spec: dict of nests of `tf.TensorSpec`: one transition, without a batch dimension.
             seed: int, makes sampling repeatable, at the price of speed; None samples freely. A
                 replay that is open already begins a new sequence of draws.
+            checkpoint: path of a directory that `save` wrote, to go on from there in place of what
+                the replay holds. Repeatable draws go on as they were, whatever the seed is.
 
         Raises:
+            LoadError: when the checkpoint is damaged.
+            MismatchError: when the checkpoint was saved with other settings; nothing is changed.
             PortInUse: when the port is taken.
             ReplayError: when it is open with another spec, or is given a seed after it was opened
                 without one.
         """
-        if self._server is not None:
-            if spec != self._spec:
-                raise ReplayError(
-                    "this replay holds transitions of another shape: it was opened for "
-                    f"{self._spec} and is now asked for {spec}. Use a replay of its own for each "
-                    "environment."
-                )
-            self._reseed(seed)
+        if self._table is not None and checkpoint is None:
+            self._open_again(spec, seed)
             return
-        self._spec = spec
-        self.packer = Packer(spec)
-        self._rows_per_block = _rows_per_block(self.capacity, self.packer.dtype.itemsize)
-        self._block = tf.TensorSpec(
-            (self._rows_per_block, self.packer.dtype.itemsize), tf.uint8, name="block"
-        )
-        self._max_blocks = max(1, self.capacity // self._rows_per_block)
-        self._pending = self.packer.rows(self._rows_per_block)
-        self._num_pending = 0
+        packer = Packer(spec)
+        # Under op determinism no pipeline may give what comes first, as the free-running one does.
+        repeatable = seed is not None or dataset.is_deterministic()
+        rows = rows_per_block(self.capacity, packer.dtype.itemsize)
+        settings = {
+            "replay": type(self).__name__,
+            "capacity": self.capacity,
+            "rows in a block": rows,
+            "repeatable": repeatable,
+            "transition": contents.layout(packer),
+        }
+        table, state = (None, None) if checkpoint is None else contents.read(checkpoint, settings)
+        self.close()
+        warn_if_too_large(self.capacity, packer.dtype.itemsize)
+        self._spec, self.packer, self._settings = spec, packer, settings
+        self._rows_per_block, self._max_blocks = rows, max(1, self.capacity // rows)
+        self._block = tf.TensorSpec((rows, packer.dtype.itemsize), tf.uint8, name="block")
+        self._buffer = BlockBuffer(packer, rows)
         self._num_blocks = 0
-        self._server = LoopbackServer([self._table(repeatable=seed is not None)], self._port)
-        self._client = reverb.Client(self._server.address)
-        self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
-        self._sampler = self._seeded_sampler(seed)
+        self._table = ServedTable(
+            lambda name: self._make_table(name, repeatable), self._port, self._timeout, table
+        )
+        self._alarm = Alarm(self._table.watchdog)
+        self._sampler: Any = None
+        if repeatable:
+            self._sampler = SeededSampler(self._table, self._max_blocks, _stream(seed))
+        if state is not None:
+            self._set_state(state)
 
     def insert(self, rows: np.ndarray) -> None:
         """Adds transitions; they can be sampled as soon as their block is full.
 
         Args:
             rows: structured array of `packer.dtype`, any length.
+
+        Raises:
+            ReplayError: when the server is gone.
         """
         self._require_open()
-        while len(rows):
-            taken = rows[: self._rows_per_block - self._num_pending]
-            self._pending[self._num_pending : self._num_pending + len(taken)] = taken
-            self._num_pending += len(taken)
-            rows = rows[len(taken) :]
-            if self._num_pending == self._rows_per_block:
-                self._insert_block()
+        for block in self._buffer.append(rows):
+            self._insert_block(block)
 
     def flush(self) -> None:
-        """Waits until every full block has reached the table."""
+        """Waits until every full block has reached the table.
+
+        Raises:
+            ReplayError: when the server is gone.
+        """
         self._require_open()
-        self._writer.flush()
+        self._table.flush()
 
     def dataset(self, batch_size: int) -> tf.data.Dataset:
         """Endless uniform batches, with replacement, of the transitions stored at that time.
+
+        After `open` with a checkpoint, the batches that had been drawn and not been trained on come
+        first, if they are of the same size and sampling is repeatable.
 
         Args:
             batch_size: int, transitions in a batch.
 
         Returns:
-            `tf.data.Dataset` of dicts of nests of `[batch_size, ...]` tensors.
+            `tf.data.Dataset` of dicts of nests of `[batch_size, ...]` tensors. It ends with an
+            error of TensorFlow's when the server is gone, or nothing can be sampled for too long;
+            `failure()` tells the replay's own.
+
+        Raises:
+            ArgumentError: when `batch_size` is more than the replay can ever hold.
+            ReplayError: when the server is gone.
         """
         self._require_open()
+        held = self._max_blocks * self._rows_per_block
+        if batch_size > held:
+            raise ArgumentError(
+                f"batch_size={batch_size} is more than the replay can ever hold: capacity="
+                f"{self.capacity} makes {held} transitions, {self._max_blocks} blocks of "
+                f"{self._rows_per_block}, so that every batch would repeat some. Raise capacity, "
+                "or lower batch_size."
+            )
+        self._table.watchdog.look("an account of the table")
+        self._table.watchdog.failure = None
         if self._sampler is not None:
             return dataset.repeatable(self._sampler, self._block, self.packer, batch_size)
+        if dataset.is_deterministic():
+            raise ReplayError(
+                "op determinism was enabled after this replay was opened without a seed. Enable it "
+                "before."
+            )
+        server = self._table.server
         return dataset.free_running(
-            self._server.address, _TABLE, self._block, self.packer, batch_size
+            server.address, server.table, self._block, self.packer, batch_size, self._alarm
         )
+
+    def save(self, directory: Path, batches: int) -> None:
+        """Writes all that it takes to go on with `open(spec, seed, checkpoint=directory)`.
+
+        Args:
+            directory: path of an existing, empty directory.
+            batches: int, batches of the newest dataset that have been trained on. Those that were
+                drawn ahead of that are saved as well, if sampling is repeatable.
+
+        Raises:
+            ReplayError: when the server is gone.
+            SaveError: when something cannot be written; the replay goes on.
+        """
+        self.flush()
+        self._table.watchdog.look("a checkpoint")
+        sampler = self._sampler
+        with contextlib.nullcontext() if sampler is None else sampler.held():
+            state = {
+                "blocks": self._num_blocks,
+                "pending": self._buffer.packed,
+                "sampler": None if sampler is None else sampler.get_state(batches),
+            }
+            contents.write(directory, self._table.server, self._settings, state)
 
     @property
     def size(self) -> int:
         """int, transitions that can be sampled once they are flushed."""
-        if self._server is None:
+        if self._table is None:
             return 0
         return min(self._num_blocks, self._max_blocks) * self._rows_per_block
 
-    def info(self, timeout: int = 10) -> Any:
+    def failure(self) -> ReplayError | None:
+        """The error behind the TensorFlow error that a dataset ended with; None if all is well."""
+        return None if self._table is None else self._table.watchdog.find_failure()
+
+    def info(self, timeout: float = 10) -> Any:
         """Reverb's own account of the table, a `reverb.TableInfo`; its sizes count blocks.
 
         Args:
-            timeout: int, seconds to wait for the server.
+            timeout: float, seconds to wait for the server.
         """
         self._require_open()
-        return self._client.server_info(timeout)[_TABLE]
+        return self._table.info(timeout)
 
     def close(self) -> None:
         """Stops the server; what it holds is gone. Does nothing when it is closed."""
-        if self._server is None:
+        if self._table is None:
             return
+        table, self._table = self._table, None
         try:
+            self._alarm.close()
             if self._sampler is not None:
                 self._sampler.close()
-            self._writer.close()
         finally:
-            self._sampler = self._writer = self._client = None
-            server, self._server = self._server, None
-            server.stop()
+            self._sampler = self._alarm = None
+            table.close()
 
     def __enter__(self) -> "Uniform":
         return self
@@ -159,10 +233,10 @@ class Uniform:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def _table(self, repeatable: bool) -> reverb.Table:
+    def _make_table(self, name: str, repeatable: bool) -> reverb.Table:
         selectors = reverb.selectors
         return reverb.Table(
-            _TABLE,
+            name,
             sampler=selectors.MaxHeap() if repeatable else selectors.Uniform(),
             remover=selectors.Fifo(),
             max_size=self._max_blocks,
@@ -170,54 +244,52 @@ class Uniform:
             signature=self._block,
         )
 
-    def _seeded_sampler(self, seed: int | None) -> SeededSampler | None:
-        if seed is None:
-            return None
-        return SeededSampler(self._client, _TABLE, self._max_blocks, _stream(seed))
-
-    def _reseed(self, seed: int | None) -> None:
-        if seed is None:
-            return
-        if self._sampler is None:
+    def _open_again(self, spec: dict[str, Any], seed: int | None) -> None:
+        if spec != self._spec:
+            raise ReplayError(
+                "this replay holds transitions of another shape: it was opened for "
+                f"{self._spec} and is now asked for {spec}. Use a replay of its own for each "
+                "environment."
+            )
+        if self._sampler is not None:
+            self._sampler.reseed(None if seed is None else _stream(seed))
+        elif seed is not None:
             raise ReplayError(
                 f"this replay was opened without a seed, so that seed={seed} cannot make its "
                 "samples repeatable any more. Give it a seed from the first fit on, or use a new "
                 "replay."
             )
-        self._sampler.reseed(_stream(seed))
 
-    def _insert_block(self) -> None:
+    def _insert_block(self, block: np.ndarray) -> None:
+        def write(priority: float = 1.0) -> None:
+            self._table.insert(block, priority)
+
+        self._num_blocks += 1
         if self._sampler is not None:
-            self._sampler.insert(self._write_and_flush)
+            self._sampler.insert(write)
         else:
-            self._write_block(priority=1.0)
+            write()
             if self._num_blocks % _FLUSH_EVERY == 0:
-                self._writer.flush(block_until_num_items=_FLUSH_EVERY)
+                self._table.flush(_FLUSH_EVERY)
         if self._num_blocks % _RELEASE_EVERY == 0:
             release_freed_memory()
 
-    def _write_and_flush(self, priority: float) -> None:
-        self._write_block(priority)
-        self._writer.flush()
-
-    def _write_block(self, priority: float) -> None:
-        self._writer.append(self.packer.to_bytes(self._pending))
-        self._writer.create_item(_TABLE, priority, self._writer.history[-1])
-        self._num_blocks += 1
-        self._num_pending = 0
+    def _set_state(self, state: dict[str, Any]) -> None:
+        try:
+            with contents.damaged_if_wrong():
+                self._num_blocks = state["blocks"]
+                self._buffer.packed = state["pending"]
+                if self._sampler is not None:
+                    self._sampler.set_state(state["sampler"])
+        except BaseException:
+            self.close()
+            raise
 
     def _require_open(self) -> None:
-        if self._server is None:
+        if self._table is None:
             raise ReplayError("this replay is not open; fit() opens it, or call open(spec).")
 
 
-def _stream(seed: int) -> np.random.Generator:
+def _stream(seed: int | None) -> np.random.Generator:
     """Random numbers of the replay's own, apart from those of whatever else has this seed."""
-    return np.random.default_rng([seed, _STREAM])
-
-
-def _rows_per_block(capacity: int, row_bytes: int) -> int:
-    most = max(1, min(_MOST_ROWS, capacity, _MOST_BLOCK_BYTES // row_bytes))
-    fewest = min(most, _FEWEST_ROWS)
-    divisors = [rows for rows in range(most, fewest - 1, -1) if capacity % rows == 0]
-    return divisors[0] if divisors else most
+    return np.random.default_rng(None if seed is None else [seed, _STREAM])

@@ -41,7 +41,8 @@ class TransitionWriter:
 
     A transition spans n steps, or fewer where its episode ends. At a truncation it bootstraps from
     the episode's real last observation; at a termination its discount is 0. Nothing of an autoreset
-    step is written. Steps of an episode that is cut off from outside are dropped.
+    step is written. Where an environment failed, transitions of less than n steps are dropped, and
+    so are those of an episode that is cut off from outside.
 
     Args:
         sink: the replay to write to.
@@ -94,7 +95,19 @@ class TransitionWriter:
         np.minimum(self._open, self._n_step - 1, out=self._open)
         if any_ended:
             self._open[ended] = 0
+        if np.count_nonzero(step.cut):
+            self._open[step.cut] = 0
         self._time += 1
+
+    def get_state(self) -> dict[str, Any]:
+        """The transitions that are begun and not yet written."""
+        return {"window": self._window.copy(), "open": self._open.copy(), "time": self._time}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on where `get_state` was called."""
+        self._window[:] = state["window"]
+        self._open[:] = state["open"]
+        self._time = state["time"]
 
     def _write(self, rows: np.ndarray, complete: np.ndarray, age: int, step: Step) -> None:
         count = np.count_nonzero(complete)

@@ -31,7 +31,7 @@ def test_everything_is_time_major():
 
 def step(reward, terminated=(False, False), truncated=(False, False), valid=(True, True)):
     reward, *flags = np.float32(reward), *map(np.array, (terminated, truncated))
-    return Step(reward, *flags, [], [], np.array(valid), [])
+    return Step(reward, *flags, [], [], np.array(valid), [], np.zeros(2, bool))
 
 
 def of(number):
@@ -81,3 +81,17 @@ def test_places_for_some_environments_and_the_rest_filled():
     assert x.tolist() == image[:, :, 1, 0].tolist() == [[10, 10], [20, 10], [10, 2]]
     assert writer.column("reward").tolist() == [[8, 0], [8, 0], [0, 7]]
     assert writer.column("valid").tolist() == valid
+
+
+def test_what_was_written_to_a_column_is_taken_back():
+    writer = RolloutWriter(Packer(SPEC), env_steps=70)
+    for time in range(3):
+        writer.write(time, *of(time + 1), step([5, 6], (True, True)))
+    writer.drop(1)
+    assert (writer.column("env_steps") == 70).all()
+    for key in SPEC:
+        if key not in ("env_steps", "observation", "next_policy"):
+            assert writer.column(key)[:, 0].any() == (key != "discount")
+            assert not writer.column(key)[:, 1].any()
+    for field in Packer(SPEC).fields["observation"]:
+        assert writer.packed[field][0][:, 0].any() and not writer.packed[field][0][:, 1].any()

@@ -439,7 +439,7 @@ def test_two_replays_in_one_process():
         third.close()
         assert max(stored(first)) == 63
         assert min(stored(second)) == 64
-        assert first._server.port != second._server.port
+        assert first._table.server.port != second._table.server.port
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -47,6 +47,7 @@ def step(reward, next_observation, terminated=False, truncated=False, valid=True
         observation=[leaf],
         valid=np.array([valid]),
         episodes=[],
+        cut=np.array([False]),
     )
 
 
@@ -84,6 +85,7 @@ def test_three_steps_by_hand():
     ]
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize("terminated", [False, True])
 def test_the_tail_of_an_episode_by_hand(terminated):
     steps = [step(1, 1), step(2, 2), step(4, 3, terminated, not terminated), step(8, 4)]
@@ -94,6 +96,7 @@ def test_the_tail_of_an_episode_by_hand(terminated):
     ]
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize("end", [{"terminated": True}, {"truncated": True}])
 def test_an_episode_shorter_than_n(end):
     discount = 0 if "terminated" in end else 1
@@ -110,11 +113,13 @@ def test_nothing_is_written_before_it_is_complete():
     assert list(write([step(1, 1)] * 5, 5, 0.9)) == [0]
 
 
+@pytest.mark.fault(19)
 def test_terminated_wins():
     """`Environments` never gives both; one that does is not bootstrapped from."""
     assert table(write([step(1, 1, terminated=True, truncated=True)], 2, 0.5)) == [(0, 0, 1, 0, 1)]
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("n_step", [1, 2, 4])
 def test_a_step_that_is_not_valid_leaves_no_trace(n_step):
     episode = [step(1, 1), step(2, 2), step(3, 3, truncated=True)]
@@ -127,6 +132,42 @@ def test_a_step_that_is_not_valid_leaves_no_trace(n_step):
         assert [float(row[key]) for key in ("reward", "discount", "next_observation")] == [
             float(twin[key]) for key in ("reward", "discount", "next_observation")
         ]
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize(
+    ("n_step", "expected"),
+    [
+        (1, [(0, 0, 1, 1, 1), (1, 1, 2, 1, 2), (3, 3, 8, 1, 4), (4, 4, 16, 0, 5)]),
+        (2, [(0, 0, 1 + 2 / 2, 0.5, 2), (3, 3, 8 + 16 / 2, 0, 5), (4, 4, 16, 0, 5)]),
+        (3, [(3, 3, 8 + 16 / 2, 0, 5), (4, 4, 16, 0, 5)]),
+    ],
+)
+def test_where_an_environment_failed_transitions_that_are_not_whole_are_dropped(n_step, expected):
+    failed = step(0, 3, valid=False)._replace(cut=np.array([True]))
+    steps = [step(1, 1), step(2, 2), failed, step(8, 4), step(16, 5, terminated=True)]
+    assert table(write(steps, n_step, 0.5)) == expected
+
+
+@pytest.mark.fault(2)
+def test_the_failure_of_one_environment_is_not_that_of_another():
+    sink = Sink()
+    writer = TransitionWriter(sink, 2, 3, 0.5)
+    for time in range(4):
+        taken = step(0, 0)._replace(
+            reward=np.float32([1, 1]),
+            terminated=np.zeros(2, bool),
+            truncated=np.zeros(2, bool),
+            next_observation=[np.float32([time + 1, 10 + time + 1])],
+            valid=np.array([True, time != 1]),
+            cut=np.array([False, time == 1]),
+        )
+        writer.append([np.float32([time, 10 + time])], np.array([0, 0]), taken)
+    written = {float(row["observation"]): row for row in sink.written()}
+    assert [(key, float(row["next_observation"])) for key, row in sorted(written.items())] == [
+        (0, 3),
+        (1, 4),
+    ]
 
 
 def test_a_transition_does_not_reach_into_the_next_episode():

@@ -1,0 +1,154 @@
+"""An alarm within a `tf.data` pipeline, as Reverb's part of it never says that it is stuck."""
+
+import itertools
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasrl.errors import ReplayError, ReplayUnavailable
+from kerasrl.replay.watchdog import Watchdog, can_sample
+
+_TICK = 0.1  # Seconds.
+_TICKS = 5  # From one look at the server to the next.
+_AWAITED = "something to sample"
+
+
+class Alarm:
+    """Ends pipelines with an error when their server is gone, or nothing can be sampled.
+
+    Reverb's dataset goes on trying for ever. So a pipeline waits for a bell beside its data. From
+    the moment that something is asked of it, a thread looks at the server and rings the bell when
+    something is wrong.
+
+    Args:
+        watchdog: `Watchdog` of the server.
+    """
+
+    def __init__(self, watchdog: Watchdog):
+        self._watchdog = watchdog
+        # False is a tick: it has TensorFlow find out whether the pipeline is wanted still, which it
+        # cannot do while it waits. True is the bell's ring.
+        self._bell = tf.queue.FIFOQueue(2, [tf.bool], [()])
+        self._closed = threading.Event()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._since = 0.0
+        self._rung = False
+
+    def guard(
+        self, make_stacks: Callable[[], tf.data.Dataset], spec: tf.TensorSpec
+    ) -> tf.data.Dataset:
+        """Gives what a dataset gives, and empty stacks now and then, until the bell rings.
+
+        Args:
+            make_stacks: callable that makes the dataset, so that nothing holds on to it, and to
+                its connection, but the iterators.
+            spec: `tf.TensorSpec` of the one tensor that it gives, `[None, ...]`.
+        """
+
+        def listen(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            first = number == 0
+            begun = tf.cond(first, lambda: tf.numpy_function(self._begin, [], tf.bool), _no)
+            with tf.control_dependencies([begun]):
+                rings = self._bell.dequeue()
+            passed_on = tf.cond(rings, lambda: _done(self._bell.enqueue(True)), _no)
+            with tf.control_dependencies([passed_on]):
+                return tf.zeros((0, *spec.shape[1:]), spec.dtype), tf.identity(rings)
+
+        def checked(stack: tf.Tensor, rings: tf.Tensor) -> tf.Tensor:
+            # Raised here, where it is asked for, and not while nobody asks.
+            failing = tf.cond(rings, lambda: tf.numpy_function(self._fail, [], tf.bool), _no)
+            with tf.control_dependencies([failing]):
+                return tf.ensure_shape(stack, spec.shape)
+
+        none, all_of_them = tf.constant(0, tf.int64), tf.constant(-1, tf.int64)
+
+        def one_of_two(first: tf.Tensor) -> tf.data.Dataset:
+            data = make_stacks().map(lambda stack: (tf.ensure_shape(stack, spec.shape), False))
+            bell = tf.data.Dataset.counter().map(listen)
+            chosen = data.take(tf.where(first, all_of_them, none))
+            return chosen.concatenate(bell.take(tf.where(first, none, all_of_them)))
+
+        # Not deterministic means: whichever has something to give first.
+        both = tf.data.Dataset.from_tensor_slices([True, False]).interleave(
+            one_of_two, cycle_length=2, num_parallel_calls=2, deterministic=False
+        )
+        return both.map(checked)
+
+    def close(self) -> None:
+        """Ends the pipelines; to be called before the server stops."""
+        with self._starting:
+            self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+        if not self._rung:
+            self._ring(ReplayError("the replay that these batches are drawn from is closed."))
+
+    def _begin(self) -> np.bool_:
+        self._since = time.monotonic()
+        with self._starting:
+            if self._thread is None and not self._closed.is_set():
+                # Not a daemon: the interpreter must not end while the thread is within Reverb.
+                self._thread = threading.Thread(target=self._watch, name="kerasrl-replay-watchdog")
+                self._thread.start()
+        return np.False_
+
+    def _fail(self) -> Any:
+        raise self._watchdog.failure or ReplayError("the replay has failed.")
+
+    def _ring(self, failure: ReplayError) -> None:
+        self._watchdog.failure = failure
+        self._rung = True
+        self._bell.enqueue(True)
+
+    def _watch(self) -> None:
+        self._seen, self._warned = time.monotonic(), False
+        self._inserted: int | None = None
+        try:
+            for tick in itertools.count(1):
+                if self._closed.wait(_TICK):
+                    return
+                if not threading.main_thread().is_alive():
+                    raise ReplayError("the program ends.")
+                if self._bell.size() == 0:
+                    self._bell.enqueue(False)
+                if tick % _TICKS == 0:
+                    self._look()
+        except ReplayError as failure:
+            self._ring(failure)
+
+    def _look(self) -> None:
+        try:
+            info = self._watchdog.look(_AWAITED, time.monotonic() - self._seen)
+        except ReplayUnavailable:
+            if time.monotonic() - self._seen >= self._watchdog.wait:
+                raise
+            return
+        self._seen = time.monotonic()
+        inserted = info.rate_limiter_info.insert_stats.completed
+        if can_sample(info) or self._inserted not in (None, inserted):
+            self._since = self._seen
+        self._inserted = inserted
+        self._check_starved(self._seen - self._since)
+
+    def _check_starved(self, seconds: float) -> None:
+        """Warns once after a quarter of the timeout, and raises after all of it."""
+        if seconds >= self._watchdog.wait:
+            raise self._watchdog.starved(_AWAITED, seconds)
+        if seconds >= self._watchdog.wait / 4 and not self._warned:
+            self._warned = True
+            warnings.warn(str(self._watchdog.starved(_AWAITED, seconds)), stacklevel=2)
+
+
+def _no() -> tf.Tensor:
+    return tf.constant(False)
+
+
+def _done(operation: tf.Operation) -> tf.Tensor:
+    with tf.control_dependencies([operation]):
+        return tf.constant(True)
