@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -29,7 +28,8 @@ def muted() -> Iterator[None]:
     The descriptor belongs to the whole process: what other threads write is held back, too, and a
     process started meanwhile inherits it. Keep what is done under it short.
     """
-    with _lock, tempfile.TemporaryFile() as captured:
+    # In memory: LLVM ends the process when what it says cannot be written, as to a full disk.
+    with _lock, os.fdopen(os.memfd_create("kerasrl-stderr"), "w+b") as captured:
         stderr = os.dup(2)
         os.dup2(captured.fileno(), 2)
         try:

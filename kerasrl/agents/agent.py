@@ -1,13 +1,15 @@
 """The agent: a Keras model that is fitted to an environment."""
 
 import math
+import os
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasrl.agents import building, evaluating, fitting, offline, run_callbacks, run_length
+from kerasrl import saving
+from kerasrl.agents import building, evaluating, exporting, fitting, resuming, training
 from kerasrl.agents.checks import check_fraction, check_positive
 from kerasrl.agents.noise import stateless_normal
 from kerasrl.callbacks import Collect
@@ -29,6 +31,8 @@ class Agent(keras.Model):
       actions or the parameters of a distribution; deterministic;
     - `call(observation)`: the greedy actions, in the environment's own units;
     - `explore(output, rng)`: NumPy actions to collect with, from what `policy` gave;
+    - `sample(observation)`, if what it learns is a distribution: actions drawn from it by
+      TensorFlow, within the bounds of the space, for those who use an exported policy;
     - `train_step(batch)`: one gradient step on a dict of `observation`, `action`, `reward`,
       `discount` and `next_observation`, see `kerasrl.replay.transition_spec`, or of what its own
       `batches(replay, batch_size)` makes of rollouts;
@@ -137,6 +141,10 @@ class Agent(keras.Model):
         callbacks: list[keras.callbacks.Callback] | None = None,
         verbose: str | int = "auto",
         initial_epoch: int = 0,
+        on_env_error: str = "raise",
+        max_env_restarts: int = 10,
+        env_timeout: float = 60.0,
+        nan_policy: str = "raise",
     ) -> keras.callbacks.History:
         """Trains the agent.
 
@@ -170,6 +178,14 @@ class Agent(keras.Model):
                 whatever happens.
             verbose: 0, 1, 2 or "auto", as in Keras.
             initial_epoch: int, the epoch to start from, as in Keras.
+            on_env_error: "raise", or "restart", which puts a new environment in the place of one
+                that fails; it needs an id or a callable. The step that failed, and transitions
+                that were not whole, are not learned from; the episode counts for no figure.
+            max_env_restarts: int, restarts in all, after which the error is raised nevertheless.
+            env_timeout: float, seconds that a worker process of an `AsyncVectorEnv` may take for
+                a step or a reset. What runs in this process cannot be interrupted.
+            nan_policy: what is done about a reward or an observation that is not finite: "raise";
+                "warn" once, and use it; or "zero", to warn once and put 0 in its place.
 
         Returns:
             `keras.callbacks.History`.
@@ -177,44 +193,34 @@ class Agent(keras.Model):
         Raises:
             AgentStateError: when the agent is not compiled, or is being fitted already.
             ArgumentError, ArgumentTypeError: when an argument cannot work.
-            EnvError: when an environment breaks its rules.
+            EnvError: when an environment breaks its rules, or has used up its restarts.
+            EnvWorkerError: when a process that environments run in dies, or does not answer.
             SpaceError: when the agent cannot serve the environment's spaces.
+            Exception: whatever an environment raises, with a note that says which one and when.
         """
-        run = fitting.Run(seed=seed, env_steps=env_steps)
-        verbose = run_callbacks.verbosity(verbose)
-        with fitting.running(self, run) as resources:
-            # Keras leaves it changed when a run ends within the last execution of an epoch.
-            steps_per_execution = self._steps_per_execution
-            resources.callback(steps_per_execution.assign, steps_per_execution.numpy())
-            fitting.seed_everything(self, seed)
-            if isinstance(x, tf.data.Dataset):
-                offline.check_offline(
-                    env_steps=env_steps,
-                    batch_size=batch_size,
-                    replay=replay,
-                    num_envs=None if num_envs == 1 else num_envs,
-                )
-                dataset = offline.offline_dataset(self, x, validation_data)
-            else:
-                fitting.open_environments(self, run, resources, x, num_envs)
-                run.batch_size = fitting.check_batch_size(self, batch_size)
-            given = run_callbacks.evaluation(validation_data, validation_freq, seed)
-            given += [] if callbacks is None else tf.nest.flatten(callbacks)
-            listed = run_callbacks.all_callbacks(self, run, resources, given)
-            run_callbacks.check_shared(run, x, listed)
-            if run.environments is not None:
-                dataset = fitting.open_replay(self, run, resources, replay)
-            epochs, steps_per_epoch = run_length.length(run, epochs, steps_per_epoch, initial_epoch)
-            return super().fit(
-                dataset,
-                epochs=epochs,
-                steps_per_epoch=steps_per_epoch,
-                initial_epoch=initial_epoch,
-                callbacks=run_callbacks.keras_callbacks(
-                    self, listed, epochs, steps_per_epoch, verbose
-                ),
-                verbose=verbose,
-            )
+        return training.fit(
+            self,
+            super().fit,
+            fitting.Run(
+                seed=seed,
+                env_steps=env_steps,
+                on_env_error=on_env_error,
+                max_env_restarts=max_env_restarts,
+                env_timeout=env_timeout,
+                nan_policy=nan_policy,
+            ),
+            x,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            num_envs=num_envs,
+            replay=replay,
+            validation_data=validation_data,
+            validation_freq=validation_freq,
+            callbacks=callbacks,
+            verbose=verbose,
+            initial_epoch=initial_epoch,
+        )
 
     def evaluate(
         self,
@@ -247,6 +253,80 @@ class Agent(keras.Model):
         """
         results = evaluating.evaluate(self, x, episodes, num_envs, seed, verbose)
         return results if return_dict else list(results.values())
+
+    def save(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, save_format: Any = None
+    ) -> None:
+        """Writes the whole agent, with its optimizers and counters, to a `.keras` file.
+
+        `kerasrl.load` reads it. It takes the place of an earlier file when it is whole.
+
+        Args:
+            filepath: str or path, ending in `.keras`; its directory must exist.
+            overwrite: bool, whether an earlier file may be replaced.
+            save_format: "keras", or None for the same.
+
+        Raises:
+            ArgumentError: when an argument asks for another format, or for a file that is there.
+            SaveError: when the file cannot be written; an earlier one is as it was.
+        """
+        if save_format not in (None, "keras"):
+            raise ArgumentError(
+                f'an agent is saved in the format "keras"; received {save_format!r}. See '
+                "export_policy for a SavedModel of the policy."
+            )
+        building.check_overwrite(filepath, overwrite)
+        saving.save_agent(self, filepath)
+
+    def save_weights(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, save_format: Any = None
+    ) -> None:
+        """Writes the variables, the optimizers' included, to a `.weights.h5` file.
+
+        Args:
+            filepath: str or path, ending in `.weights.h5`; its directory must exist.
+            overwrite: bool, whether an earlier file may be replaced.
+            save_format: "h5", or None for the same.
+
+        Raises:
+            ArgumentError: when an argument asks for another format, or for a file that is there.
+            SaveError: when the file cannot be written; an earlier one is as it was.
+        """
+        if save_format not in (None, "h5"):
+            raise ArgumentError(f'weights are saved in the format "h5"; received {save_format!r}.')
+        building.check_overwrite(filepath, overwrite)
+        saving.save_weights(self, filepath)
+
+    def export_policy(
+        self,
+        directory: str | os.PathLike[str],
+        format: str = "saved_model",
+        results: dict[str, float] | None = None,
+    ) -> None:
+        """Writes the policy for use without the agent, and without kerasrl.
+
+        The directory then holds a `policy.json` that describes the policy, and a program with the
+        functions `act`, the greedy actions, which are the agent's own for the same observations;
+        and `sample`, of an agent that has it. Both take any number of observations. Normalisation
+        is inside; actions are in the environment's units. See `kerasrl.load_policy`, and
+        `docs/export.md` for how to use it with TensorFlow alone.
+
+        Args:
+            directory: str or path, made if it is missing. An earlier export in it is replaced as a
+                whole, when the new one is complete.
+            format: "saved_model"; or "tflite", a `policy.tflite` that needs none but TensorFlow
+                Lite's own operations.
+            results: dict of what the policy is worth, as `evaluate(env, return_dict=True)` gives,
+                to be kept in `policy.json`.
+
+        Raises:
+            AgentStateError: when the agent is not built.
+            ArgumentError: when the directory holds something else than an export, or an argument
+                cannot work.
+            NetworkError: when a network cannot be expressed in the format.
+            SaveError: when it cannot be written; what was there before is as it was.
+        """
+        exporting.export_policy(self, directory, format, results)
 
     def minimize(
         self,
@@ -371,6 +451,14 @@ class Agent(keras.Model):
         self.compile(**building.deserialize(config))
         for name, variables in self.optimized_variables().items():
             getattr(self, name).build(variables)
+
+    def _maybe_load_initial_counters_from_ckpt(
+        self, steps_per_epoch: int | None, initial_epoch: int
+    ) -> tuple[int, int]:
+        """Keras asks here, when all callbacks have begun, for the epoch and step to begin with."""
+        if self.run is None:  # Keras's own fit, called past this class's.
+            return initial_epoch, 0
+        return resuming.begin(self.run, initial_epoch, steps_per_epoch)
 
     def _counter(self, name: str) -> tf.Variable:
         return self.add_weight(name, (), tf.int64, keras.initializers.Zeros(), trainable=False)

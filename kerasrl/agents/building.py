@@ -1,6 +1,7 @@
 """The spaces that an agent is built for, and configs."""
 
 import contextlib
+import os
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from kerasrl import envs
 from kerasrl.envs import EnvSpec
-from kerasrl.errors import AgentStateError, SpaceError
+from kerasrl.errors import AgentStateError, ArgumentError, SpaceError
 
 
 def spec_of(agent: keras.Model, env: Any) -> EnvSpec:
@@ -43,6 +44,14 @@ def built_spec(agent: keras.Model) -> EnvSpec:
 def spec_from_config(config: dict[str, Any]) -> EnvSpec:
     """The spec that `EnvSpec.get_config` described."""
     return EnvSpec.from_config(config)
+
+
+def check_overwrite(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Raises `ArgumentError` when a file is there that may not be replaced."""
+    if not overwrite and os.path.exists(path):
+        raise ArgumentError(
+            f"{os.fspath(path)} is there already, and overwrite is False. Choose another name."
+        )
 
 
 def deserialize(config: dict[str, Any], custom_objects: Any = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from kerasrl import envs
 from kerasrl.agents.checks import check_positive
 from kerasrl.callbacks.collector import Collector
-from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError
+from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError, KerasRLError
 from kerasrl.replay import Queue
 
 _starting = threading.Lock()
@@ -30,8 +30,17 @@ class Run:
         callbacks: list of the callbacks at work, but for Keras's own History and progress bar.
         seed: int or None, as given to `fit`.
         env_steps: int or None, the budget of environment steps.
+        on_env_error, max_env_restarts, env_timeout, nan_policy: as given to `fit`.
         evaluates_in_training_environment: bool, whether an evaluation leaves the environments in
             the middle of another episode.
+        resumed: `Resumed`, the checkpoint that is gone on from; None for a new run.
+        keras_callbacks: Keras's list of all callbacks.
+
+    Attributes:
+        faults: `FaultPolicy`, what is done when an environment fails.
+
+    Raises:
+        ArgumentError: when an argument is none that is served.
     """
 
     environments: Any = None
@@ -40,7 +49,18 @@ class Run:
     callbacks: list[keras.callbacks.Callback] = dataclasses.field(default_factory=list)
     seed: int | None = None
     env_steps: int | None = None
+    on_env_error: str = "raise"
+    max_env_restarts: int = 10
+    env_timeout: float = 60.0
+    nan_policy: str = "raise"
     evaluates_in_training_environment: bool = False
+    resumed: Any = None
+    keras_callbacks: Any = None
+
+    def __post_init__(self) -> None:
+        self.faults = envs.FaultPolicy(
+            self.on_env_error, self.max_env_restarts, self.env_timeout, self.nan_policy
+        )
 
 
 @contextlib.contextmanager
@@ -54,9 +74,16 @@ def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
         if agent.run is not None:
             raise AgentStateError("fit is already running on this agent; wait for it to end.")
         agent.run = run
+    # Keras leaves it changed when a run ends within the last execution of an epoch.
+    steps_per_execution = agent._steps_per_execution
     try:
         with contextlib.ExitStack() as resources:
+            resources.callback(steps_per_execution.assign, steps_per_execution.numpy())
             yield resources
+    except Exception as error:
+        if isinstance(error, KerasRLError) or isinstance(error.__context__, KerasRLError):
+            error.__suppress_context__ = False  # Keras hides what an error came from.
+        raise
     finally:
         agent.run = None
 
@@ -79,7 +106,7 @@ def open_environments(
     agent: keras.Model, run: Run, resources: contextlib.ExitStack, x: Any, num_envs: int
 ) -> None:
     """Makes the environments and builds the agent for them."""
-    run.environments = envs.make(x, num_envs)
+    run.environments = envs.make(x, num_envs, run.faults)
     resources.callback(run.environments.close)
     agent.build(run.environments.spec)
 
@@ -104,7 +131,8 @@ def open_replay(
         resources.callback(run.replay.finish)
     collector = next(c for c in run.callbacks if isinstance(c, Collector))
     collector.prepare(agent)
-    run.replay.open(collector.experience_spec(), run.seed)
+    checkpoint = {} if run.resumed is None else {"checkpoint": run.resumed.replay}
+    run.replay.open(collector.experience_spec(), run.seed, **checkpoint)
     return agent.batches(run.replay, run.batch_size)
 
 

@@ -1,6 +1,7 @@
 """The callbacks of a run: the agent's own, the user's, and Keras's."""
 
 import contextlib
+import traceback
 import warnings
 from typing import Any
 
@@ -8,9 +9,12 @@ import gymnasium as gym
 import keras
 
 from kerasrl.agents.fitting import Run
-from kerasrl.callbacks import Evaluation, StepsPerSecond, Video
+from kerasrl.agents.interruption import Interruption
+from kerasrl.callbacks import Checkpoint, Evaluation, StepsPerSecond, Video
 from kerasrl.callbacks.collector import Collector
+from kerasrl.callbacks.non_finite import NonFiniteCheck
 from kerasrl.errors import ArgumentError
+from kerasrl.notes import add_note
 
 _EVALUATION_SEED_OFFSET = 1_000_000
 _LOGGED_AS_IS = (
@@ -39,6 +43,8 @@ def all_callbacks(
     ]
     if run.environments is None:
         own = [callback for callback in own if not isinstance(callback, Collector)]
+    if not _has(given, keras.callbacks.TerminateOnNaN):
+        own.append(NonFiniteCheck())
     listed = sorted([*own, *given], key=_rank)
     if run.environments is not None:
         _check_collectors(agent, [c for c in listed if isinstance(c, Collector)])
@@ -65,8 +71,8 @@ def _replaces(callback: keras.callbacks.Callback, own: keras.callbacks.Callback)
 
 
 def _rank(callback: keras.callbacks.Callback) -> int:
-    """First what has environments that may be wrong, then what logs, then what reads the logs."""
-    order = (Evaluation | Video, Collector, StepsPerSecond)
+    """First what may find a fault, then what logs, then what reads the logs."""
+    order = (NonFiniteCheck, Evaluation | Video, Collector, StepsPerSecond)
     ranks = (rank for rank, kind in enumerate(order) if isinstance(callback, kind))
     return next(ranks, len(order))
 
@@ -92,21 +98,86 @@ def evaluation(env: Any, every_epochs: int, seed: int | None) -> list[Any]:
     return [Evaluation(env, every_epochs=every_epochs, seed=seed)]
 
 
+class RunCallbacks(keras.callbacks.CallbackList):
+    """Keras's list, which lets a signal end the run between two gradient steps only.
+
+    Args:
+        callbacks: list of Keras callbacks.
+        interruption: `Interruption` of the run.
+        **arguments: as for `keras.callbacks.CallbackList`.
+    """
+
+    def __init__(
+        self,
+        callbacks: list[keras.callbacks.Callback],
+        interruption: Interruption,
+        **arguments: Any,
+    ):
+        super().__init__(callbacks, **arguments)
+        self._interruption = interruption
+        self._check_timing = False  # Collecting is meant to take longer than an update.
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Puts signals off."""
+        self._interruption.deferred = True
+        super().on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Ends the run if a signal has come."""
+        super().on_train_batch_end(batch, logs)
+        self._interruption.deferred = False
+        self._interruption.check()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Puts signals off until everything is closed."""
+        self._interruption.deferred = True
+        super().on_train_end(logs)
+
+    def blame(self, error: Exception) -> None:
+        """Notes which callback an error comes from, if it comes from one of the user's own."""
+        own = [callback for callback in self.callbacks if not _is_known(callback)]
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            callback = frame.f_locals.get("self")
+            if any(callback is other for other in own):
+                add_note(
+                    error, f"in the callback {type(callback).__name__}: {frame.f_code.co_name}"
+                )
+                return
+
+
+def _is_known(callback: keras.callbacks.Callback) -> bool:
+    return type(callback).__module__.partition(".")[0] in ("keras", "kerasrl")
+
+
 def keras_callbacks(
     agent: keras.Model,
-    listed: list[keras.callbacks.Callback],
+    interruption: Interruption,
     epochs: int,
     steps_per_epoch: int | None,
     verbose: int,
-) -> keras.callbacks.CallbackList:
+) -> RunCallbacks:
     """Makes Keras's list, with a progress bar that shows our figures as they are."""
-    if verbose and not any(isinstance(c, keras.callbacks.ProgbarLogger) for c in listed):
-        listed = [*listed, keras.callbacks.ProgbarLogger("steps", _LOGGED_AS_IS)]
-    keras_list = keras.callbacks.CallbackList(
-        listed, add_history=True, model=agent, verbose=verbose, epochs=epochs, steps=steps_per_epoch
+    listed = agent.run.callbacks
+    added: list[keras.callbacks.Callback] = []
+    if not _has(listed, keras.callbacks.History):
+        added.append(keras.callbacks.History())
+    if verbose and not _has(listed, keras.callbacks.ProgbarLogger):
+        added.append(keras.callbacks.ProgbarLogger("steps", _LOGGED_AS_IS))
+    # A checkpoint is of what the others have come to.
+    last = [callback for callback in listed if isinstance(callback, Checkpoint)]
+    others = [callback for callback in listed if not isinstance(callback, Checkpoint)]
+    return RunCallbacks(
+        [*others, *added, *last],
+        interruption,
+        model=agent,
+        verbose=verbose,
+        epochs=epochs,
+        steps=steps_per_epoch,
     )
-    keras_list._check_timing = False  # Collecting is meant to take longer than an update.
-    return keras_list
+
+
+def _has(callbacks: list[keras.callbacks.Callback], kind: type) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks)
 
 
 def verbosity(verbose: str | int) -> int:

@@ -1,5 +1,6 @@
 """Callbacks: everything that happens over time."""
 
+from kerasrl.callbacks.checkpoint import Checkpoint
 from kerasrl.callbacks.collect import Collect
 from kerasrl.callbacks.collect_episodes import CollectEpisodes
 from kerasrl.callbacks.collect_rollouts import CollectRollouts
@@ -7,11 +8,13 @@ from kerasrl.callbacks.collector import Collector
 from kerasrl.callbacks.episode_csv import EpisodeCSV
 from kerasrl.callbacks.evaluation import Evaluation
 from kerasrl.callbacks.linear_schedule import LinearSchedule
+from kerasrl.callbacks.policy_export import PolicyExport
 from kerasrl.callbacks.steps_per_second import StepsPerSecond
 from kerasrl.callbacks.target_update import TargetUpdate
 from kerasrl.callbacks.video import Video
 
 __all__ = [
+    "Checkpoint",
     "Collect",
     "CollectEpisodes",
     "CollectRollouts",
@@ -19,6 +22,7 @@ __all__ = [
     "EpisodeCSV",
     "Evaluation",
     "LinearSchedule",
+    "PolicyExport",
     "StepsPerSecond",
     "TargetUpdate",
     "Video",

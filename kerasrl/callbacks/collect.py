@@ -48,7 +48,8 @@ class Collect(Collector):
 
     def updates(self, env_steps: int) -> int:
         """Gradient steps that a budget of environment steps allows, after the warm-up."""
-        warmup = self._warm_up_due()
+        resumed = self.model.run.resumed
+        warmup = self._warm_up_due() if resumed is None else resumed.collector["warmed_up"]
         updates = math.ceil((env_steps - warmup) / self.env_steps_per_update)
         if updates < 1:
             raise ArgumentError(
@@ -58,9 +59,11 @@ class Collect(Collector):
         return updates
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Resets the environments and warms up."""
+        """Resets the environments and warms up, unless a run is resumed with what it had."""
         super().on_train_begin(logs)
-        self._warm_up()
+        resumed = self.model.run.resumed
+        if resumed is None or resumed.replay is None:
+            self._warm_up()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Takes the steps that the updates just done call for."""
@@ -70,11 +73,23 @@ class Collect(Collector):
         if due - (before - self._warmed_up) >= self._environments.num_envs:
             self._refresh()
             while due - (self._taken - self._warmed_up) >= self._environments.num_envs:
-                if self._exhausted():
+                if self.exhausted:
                     break
                 self._write(self.act(self._observation))
             self.model.env_steps.assign_add(self._taken - before)
         super().on_train_batch_end(batch, logs)
+
+    def get_state(self) -> dict[str, Any]:
+        """That of every collector, and the transitions that are not yet whole."""
+        writer = self._writer.get_state()
+        return {**super().get_state(), "writer": writer, "warmed_up": self._warmed_up}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on where `get_state` was called."""
+        super().set_state(state)
+        self._warmed_up = state["warmed_up"]
+        if state["environments"] is not None:
+            self._writer.set_state(state["writer"])
 
     def _restart(self, seed: int | None) -> None:
         self._writer = TransitionWriter(
@@ -91,7 +106,7 @@ class Collect(Collector):
         space, num_envs = self._environments.spec.action_space, self._environments.num_envs
         due = self._warm_up_due()
         while self._replay.size == 0 or self._taken < due:
-            if self._exhausted():
+            if self.exhausted:
                 raise ArgumentError(
                     f"env_steps={self._budget} leave nothing to train on: the warm-up has taken "
                     f"{self._taken} and the replay can be sampled after more. Raise env_steps."

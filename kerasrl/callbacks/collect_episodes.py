@@ -83,11 +83,23 @@ class CollectEpisodes(Collector):
         """Ends the dataset, of which more may have been asked for ahead of time."""
         self._replay.finish()
 
+    def get_state(self) -> dict[str, Any]:
+        """That of every collector, and whether all episodes are at their start."""
+        return {**super().get_state(), "at_start": self._at_start}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on where `get_state` was called."""
+        super().set_state(state)
+        if state["environments"] is not None:
+            self._at_start = state["at_start"]
+
     def _restart(self, seed: int | None) -> None:
         super()._restart(seed)
         self._at_start = True
 
-    def _exhausted(self) -> bool:
+    @property
+    def exhausted(self) -> bool:
+        """Whether the budget of environment steps is used up."""
         return self._taken >= self._budget
 
     def _run_episodes(self) -> np.ndarray:
@@ -112,6 +124,9 @@ class CollectEpisodes(Collector):
                 following[times[truncated] - 1, column[truncated]] = output
             for env in np.nonzero(active & ended)[0]:
                 columns[env].pop(0)
+                times[env] = 0
+            for env in np.nonzero(step.cut & (times > 0))[0]:
+                writer.drop(columns[env][0])
                 times[env] = 0
             self._check_length(times)
         self._at_start = bool(np.all(ended))

@@ -1,5 +1,6 @@
 """Collecting rollouts while training."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy as np
 from kerasrl.callbacks.collector import Collector, check_replicas, within_bounds
 from kerasrl.errors import ArgumentError
 from kerasrl.replay import RolloutWriter, rollout_spec
+
+_LONG = 100_000  # Environment steps without the end of an episode.
 
 
 class CollectRollouts(Collector):
@@ -63,6 +66,7 @@ class CollectRollouts(Collector):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Resets the environments."""
         super().on_train_begin(logs)
+        self._warned = False
         together = int(self.model._steps_per_execution.numpy())
         if self.updates_per_turn % together or (self.params["steps"] or 0) % together:
             raise ArgumentError(
@@ -79,18 +83,38 @@ class CollectRollouts(Collector):
             self._refresh()
             self._replay.insert(self._rollout())
             self.model.env_steps.assign_add(self._taken - before)
+            self._warn_of_endless_episodes()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Ends the dataset, of which more may have been asked for ahead of time."""
         self._replay.finish()
 
-    def _exhausted(self) -> bool:
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on where `get_state` was called, with another rollout if there is none to go on."""
+        super().set_state(state)
+        if self.model.run.resumed.replay is None:
+            self._updates += -self._updates % self.updates_per_turn
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the budget of environment steps is used up."""
         learned = self._updates % self.updates_per_turn == 0
         return learned and self._budget - self._taken < self._env_steps_per_rollout
 
     @property
     def _env_steps_per_rollout(self) -> int:
         return self.length * self._environments.num_envs
+
+    def _warn_of_endless_episodes(self) -> None:
+        endless = not self._episodes.count and "episode_return" not in self._logs
+        if endless and self._taken >= _LONG and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"no episode has ended in {self._taken} environment steps, so that there is no "
+                "episode_return to log. If episodes are meant to end, see to it that they do, e.g. "
+                "with gymnasium.wrappers.TimeLimit.",
+                stacklevel=2,
+            )
 
     def _rollout(self) -> np.ndarray:
         writer = RolloutWriter(self._replay.packer, self._taken_before + self._taken)
@@ -105,6 +129,9 @@ class CollectRollouts(Collector):
             if np.count_nonzero(truncated):
                 # What follows a truncation is not what is acted on next.
                 truncations.append((t, truncated, self._policy(step.next_observation)))
+            if t and np.count_nonzero(step.cut):
+                # The step before was the last; what it led to was acted on in this one.
+                writer.column("ended")[t - 1, step.cut] = True
         following[:-1] = writer.column("policy")[1:]
         following[-1] = self._policy(self._observation)
         for t, truncated, output in truncations:

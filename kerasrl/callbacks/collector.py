@@ -81,36 +81,82 @@ class Collector(keras.callbacks.Callback):
         self._episodes = _Mean()
         self._logs: dict[str, float] = {}
         self._epoch_begin = (time.perf_counter(), 0)
+        self._in_epoch = False
         self._restart(run.seed)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's account; what came before the first update counts for the first."""
-        if self._logs and self.model.run.evaluates_in_training_environment:
+        if not self._logs or self._in_epoch:  # A run may be resumed within an epoch.
+            return
+        if self.model.run.evaluates_in_training_environment:
             self._restart(seed=None)
-        if self._logs:
-            self._episodes = _Mean()
-            self._epoch_begin = (time.perf_counter(), self._taken)
+        self._episodes = _Mean()
+        self._epoch_begin = (time.perf_counter(), self._taken)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Notes which update comes next."""
         self._first_batch = batch
+        self._in_epoch = True
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts the updates just done, and ends the run when the budget is used up."""
         self._updates += batch - self._first_batch + 1
-        if self._exhausted():
+        if self.exhausted:
             self.model.stop_training = True
         self._log(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Logs the epoch's figures, as they were before any evaluation."""
+        self._in_epoch = False
         if logs is not None:
             logs.update(self._logs)
+
+    def get_state(self) -> dict[str, Any]:
+        """What it takes to go on where it is: the account, the random state, the environments."""
+        return {
+            "class": type(self).__name__,
+            "random": self._rng.bit_generator.state,
+            "taken": self._taken,
+            "taken_before": self._taken_before,
+            "updates": self._updates,
+            "in_epoch": self._in_epoch,
+            "seen": self._seen,
+            "episodes": vars(self._episodes),
+            "logs": self._logs,
+            "observation": self._observation,
+            "environments": self._environments.get_state(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on where `get_state` was called, in new episodes if those cannot be gone on with."""
+        self._rng.bit_generator.state = state["random"]
+        # What was taken already filled a replay that came back empty, and counts for no budget.
+        self._taken_before = state["taken_before"] + self._taken
+        self._taken = state["taken"]
+        self._updates = state["updates"]
+        self._seen, self._logs = state["seen"], dict(state["logs"])
+        vars(self._episodes).update(state["episodes"])
+        self._epoch_begin = (time.perf_counter(), self._taken)
+        self._in_epoch = state["in_epoch"]
+        if state["environments"] is None:
+            self._restart(self._seed_of_restart())
+        else:
+            self._environments.set_state(state["environments"])
+            self._observation = state["observation"]
+
+    def _seed_of_restart(self) -> int | None:
+        """Other episodes than those that the run began with, the same for the same run."""
+        seed = self.model.run.seed
+        if seed is None:
+            return None
+        return int(np.random.default_rng([seed, _STREAM, self._taken]).integers(2**31))
 
     def _restart(self, seed: int | None) -> None:
         self._observation = self._environments.reset(seed)
 
-    def _exhausted(self) -> bool:
+    @property
+    def exhausted(self) -> bool:
+        """Whether the budget of environment steps is used up."""
         return self._budget - self._taken < self._environments.num_envs
 
     def _refresh(self) -> None:

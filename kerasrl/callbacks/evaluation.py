@@ -42,7 +42,7 @@ class Evaluation(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Makes the environment, so that a mistake shows before training."""
-        self._environments = envs.make(self.env)
+        self._environments = envs.make(self.env, faults=self.model.run.faults)
         self.model.build(self._environments.spec)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -1,6 +1,7 @@
 """Videos of the agent while training."""
 
 import contextlib
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ class Video(keras.callbacks.Callback):
         self._camera = _Camera(_make(self.env))
         if not isinstance(self.env, gym.Env):
             self._resources.callback(self._camera.close)
-        self._environments = envs.make(self._camera)
+        faults = dataclasses.replace(self.model.run.faults, on_env_error="raise")
+        self._environments = envs.make(self._camera, faults=faults)
         spec = self._environments.spec
         self.model.build(spec)
         self._environments.reset(self.model.run.seed)

@@ -1,0 +1,84 @@
+"""What `Agent.fit` does, from opening the environments to closing them."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasrl.agents import fitting, offline, resuming, run_callbacks, run_length
+from kerasrl.agents.interruption import Interrupted, Interruption
+
+
+def fit(
+    agent: keras.Model,
+    keras_fit: Any,
+    run: fitting.Run,
+    x: Any,
+    *,
+    epochs: int | None,
+    steps_per_epoch: int | None,
+    batch_size: int | None,
+    num_envs: int,
+    replay: Any,
+    validation_data: Any,
+    validation_freq: int,
+    callbacks: list[keras.callbacks.Callback] | None,
+    verbose: str | int,
+    initial_epoch: int,
+) -> keras.callbacks.History:
+    """Trains an agent; see `Agent.fit`.
+
+    Args:
+        agent: the agent.
+        keras_fit: `keras.Model.fit` of the agent.
+        run: `Run`, which the callbacks see.
+        x: as for `Agent.fit`, like all that follows.
+    """
+    verbose = run_callbacks.verbosity(verbose)
+    with Interruption() as interruption, fitting.running(agent, run) as resources:
+        fitting.seed_everything(agent, run.seed)
+        if isinstance(x, tf.data.Dataset):
+            offline.check_offline(
+                env_steps=run.env_steps,
+                batch_size=batch_size,
+                replay=replay,
+                num_envs=None if num_envs == 1 else num_envs,
+            )
+            dataset = offline.offline_dataset(agent, x, validation_data)
+        else:
+            fitting.open_environments(agent, run, resources, x, num_envs)
+            run.batch_size = fitting.check_batch_size(agent, batch_size)
+        given = run_callbacks.evaluation(validation_data, validation_freq, run.seed)
+        given += [] if callbacks is None else tf.nest.flatten(callbacks)
+        listed = run_callbacks.all_callbacks(agent, run, resources, given)
+        run_callbacks.check_shared(run, x, listed)
+        run.resumed = resuming.find(agent, run)
+        if run.environments is not None:
+            dataset = fitting.open_replay(agent, run, resources, replay)
+        else:
+            dataset = resuming.rest_of(dataset, run, steps_per_epoch)
+        resuming.restore(agent, run)
+        epochs, steps_per_epoch = run_length.length(run, epochs, steps_per_epoch, initial_epoch)
+        run.keras_callbacks = run_callbacks.keras_callbacks(
+            agent, interruption, epochs, steps_per_epoch, verbose
+        )
+        try:
+            return keras_fit(
+                dataset,
+                epochs=epochs,
+                steps_per_epoch=steps_per_epoch,
+                initial_epoch=initial_epoch,
+                callbacks=run.keras_callbacks,
+                verbose=verbose,
+            )
+        except Interrupted:
+            run.keras_callbacks.on_train_end()
+            raise
+        except tf.errors.OpError as error:
+            failure = None if run.replay is None else run.replay.failure()
+            if failure is None:
+                raise
+            raise failure from error
+        except Exception as error:
+            run.keras_callbacks.blame(error)
+            raise
