@@ -2,6 +2,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import gymnasium as gym
@@ -14,12 +15,35 @@ import kerasrl
 from kerasrl.agents import fitting
 
 ROOT = str(Path(__file__).parent.parent)
+sys.path.insert(0, str(Path(__file__).parent))
+
+import leftovers  # noqa: E402
 
 _MODES = {
     "eager": lambda function: function,
     "graph": tf.function,
     "xla": tf.function(jit_compile=True),
 }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def temporary_files(tmp_path_factory):
+    """A place of their own for temporary files, to see which are left."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
+        patch.setattr(tempfile, "tempdir", None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request):
+    """Shows, for each test of a fault, that nothing is left behind."""
+    if request.node.get_closest_marker("fault") is None:
+        yield
+        return
+    before = leftovers.handles()
+    yield
+    assert leftovers.left_since(before) == []
 
 
 @pytest.fixture(params=_MODES)
@@ -236,12 +260,12 @@ def collected(recorded_queue):
     Returns the agent, the rollouts, and the last logs.
     """
 
-    def run(collector, env, turns, num_envs=1, actions=None, **arguments):
+    def run(collector, env, turns, num_envs=1, actions=None, faults=None, **arguments):
         agent = KnownAgent(**arguments)
         agent.actions = actions or agent.actions
         agent.compile()
         queue = recorded_queue(serve=False)
-        with contextlib.closing(kerasrl.envs.make(env, num_envs)) as environments:
+        with contextlib.closing(kerasrl.envs.make(env, num_envs, faults)) as environments:
             agent.build(environments.spec)
             agent.run = fitting.Run(environments, queue, callbacks=[collector])
             collector.prepare(agent)
@@ -263,13 +287,14 @@ def run_python():
 
     def run(*scripts, timeout=110):
         processes = [start(script) for script in scripts]
-        outputs = []
-        for process in processes:
-            try:
-                outputs.append(process.communicate(timeout=timeout)[0])
-            finally:
+        try:
+            outputs = [process.communicate(timeout=timeout)[0] for process in processes]
+        finally:
+            for process in processes:
                 process.kill()
-            assert process.returncode == 0, outputs[-1][-3000:]
+                process.wait()
+        for process, output in zip(processes, outputs, strict=True):
+            assert process.returncode == 0, output[-3000:]
         return outputs[0] if len(outputs) == 1 else outputs
 
     def start(script):
@@ -279,6 +304,7 @@ def run_python():
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
             env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"},
         )
 

@@ -52,6 +52,7 @@ def test_a_fitting_stack_imports_reverb_and_nothing_else(stack):
     assert imported == ["reverb"]
 
 
+@pytest.mark.fault(42)
 @pytest.mark.parametrize(
     ("system", "machine", "name"),
     [
@@ -67,6 +68,7 @@ def test_another_platform(system, machine, name):
     assert f"Linux x86-64 only; this machine is {name}." in message
 
 
+@pytest.mark.fault(42)
 @pytest.mark.parametrize("python", [(3, 9), (3, 12), (3, 13), (4, 10)])
 def test_another_python(python):
     message = check_and_catch(FITTING._replace(python=python))
@@ -143,6 +145,7 @@ def test_the_error_names_what_was_found_what_fits_and_the_way_out():
     assert 'pip install "tensorflow==2.15.1" "keras<2.16" "dm-reverb==0.14.0"' in message
 
 
+@pytest.mark.fault(42)
 @pytest.mark.parametrize(
     ("cause", "text"),
     [

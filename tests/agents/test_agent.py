@@ -322,6 +322,7 @@ def test_initial_epoch_as_in_keras(make_agent, batches):
     assert int(agent.optimizer.iterations) == 3
 
 
+@pytest.mark.fault(52)
 def test_a_second_fit_goes_on(make_agent, tiny_env, small_replay):
     agent = make_agent("dqn")
     env = tiny_env()

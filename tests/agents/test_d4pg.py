@@ -146,7 +146,7 @@ def test_the_replay_holds_discounted_sums_of_n_rewards(tiny_env):
     agent = kerasrl.D4PG(n_step=3, discount=0.5)
     agent.compile(run_eagerly=True)
     env = tiny_env(action_space=SPACE, length=10)  # A reward of 1 a step, then it terminates.
-    with kerasrl.replay.Uniform(256) as replay:
+    with kerasrl.replay.Uniform(512) as replay:
         agent.fit(
             env,
             steps_per_epoch=1,

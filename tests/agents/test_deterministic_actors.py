@@ -76,6 +76,8 @@ def test_an_actor_without_bounds_is_kept_within_those_of_the_space(tiny_env, age
     np.testing.assert_array_equal(actions, expected.reshape(-1, 2, 2))
 
 
+@pytest.mark.fault(13)
+@pytest.mark.fault(14)
 @pytest.mark.parametrize(
     ("space", "rule"),
     [

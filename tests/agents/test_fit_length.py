@@ -71,6 +71,7 @@ def test_an_epoch_has_1000_steps_unless_told_otherwise(make_agent, tiny_env, arg
     assert length.params["epochs"] == arguments.get("epochs", 1)
 
 
+@pytest.mark.fault(60)
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [

@@ -197,6 +197,8 @@ def test_noise_is_the_same_in_every_mode(make_agent, mode):
     np.testing.assert_allclose(noise, agent.random_normal((64, 2), salt=1), atol=1e-5)
 
 
+@pytest.mark.fault(13)
+@pytest.mark.fault(14)
 @pytest.mark.parametrize(
     ("space", "rule"),
     [

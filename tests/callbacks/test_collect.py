@@ -150,6 +150,7 @@ def test_episodes_are_absent_from_the_logs_before_one_has_ended(fit):
     assert [logs["episode_return"] for logs in watch.epoch_logs] == [WARMUP + 3.0] * 2
 
 
+@pytest.mark.fault(24)
 def test_an_environment_that_never_ends_logs_no_episodes(fit):
     _, watch, _ = fit(Collect(warmup_steps=WARMUP), steps=4, env={"length": 10**6})
     assert "episode_return" not in watch.epoch_logs[0]
@@ -180,6 +181,7 @@ def test_the_means_are_of_the_episodes_that_ended_in_the_epoch(fit, tiny_env, sm
     assert history["episode_return"] == history["episode_length"]
 
 
+@pytest.mark.fault(18)
 def test_a_truncated_episode_is_one_and_bootstraps(fit):
     with Uniform(64) as replay:
         arguments = {"replay": replay, "env": {"truncates": True}}

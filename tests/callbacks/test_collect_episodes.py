@@ -126,6 +126,7 @@ def test_an_episode_of_exactly_max_steps_is_whole(collected):
     check_whole(rollout, [3, 3])
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("lengths", [(4,), (2, 4), (NEVER,)])
 def test_an_episode_longer_than_max_steps_says_what_to_do(collected, lengths):
     env = CountingEnv(lengths)

@@ -72,6 +72,8 @@ def check(rollouts, env, expected):
                 np.testing.assert_array_equal(column[key][t], value, err_msg=f"{key} at {t}")
 
 
+@pytest.mark.fault(18)
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("ending", ["terminates", "truncates", "both"])
 @pytest.mark.parametrize("autoreset", [None, *AutoresetMode], ids=str)
 def test_rollouts_hold_what_happened(collected, autoreset, ending):
@@ -93,6 +95,7 @@ def test_rollouts_hold_what_happened(collected, autoreset, ending):
     assert (before[-1] == 48) == (autoreset != AutoresetMode.NEXT_STEP)
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("ending", ["terminates", "truncates"])
 @pytest.mark.parametrize("lengths", [(NEVER,), (11, NEVER)])
 def test_episodes_go_on_from_one_rollout_to_the_next(collected, lengths, ending):

@@ -1,5 +1,7 @@
 """Training under `MirroredStrategy`, on two logical CPUs in a process of its own."""
 
+import pytest
+
 SCRIPT = """
 import contextlib
 import numpy as np, tensorflow as tf
@@ -96,6 +98,7 @@ except kerasrl.errors.ArgumentError as error:
 """
 
 
+@pytest.mark.fault(58)
 def test_two_replicas_do_what_one_does(run_python):
     output = run_python(SCRIPT)
     for line in (

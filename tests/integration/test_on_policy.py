@@ -155,7 +155,7 @@ class Spy(keras.callbacks.Callback):
         self.at, self.raises = at, raises
 
     def _point(self, name):
-        self.port = self.model.run.replay._server.port
+        self.port = self.model.run.replay._table.server.port
         assert is_listened_on(self.port)
         if name == self.at:
             raise self.raises("boom")  # A new one: it holds the frames of the run.

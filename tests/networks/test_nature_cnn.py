@@ -14,6 +14,7 @@ def images(value, size=36):
     return np.full((2, size, size, 4), value, np.uint8)
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize(("pixel", "feature"), [(255, 1.0), (51, 0.2), (0, 0.0)])
 def test_pixels_are_scaled_once(mode, pixel, feature):
     # With kernels that average what they see, every layer passes a constant image on.

@@ -1,0 +1,73 @@
+"""What a test may leave behind: processes, threads, ports, sockets, shared memory and files."""
+
+import gc
+import os
+import socket
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+_SECONDS = 15  # gRPC closes some of its sockets a little later.
+
+
+def handles():
+    """What there is at this moment, as a set of names."""
+    return (
+        _children()
+        | {f"thread {thread.name} {thread.ident}" for thread in _threads()}
+        | _sockets()
+        | {f"/dev/shm/{name}" for name in os.listdir("/dev/shm")}
+        | {str(path) for path in Path(tempfile.gettempdir()).glob("kerasrl-*")}
+    )
+
+
+def left_since(before):
+    """What is there that was not, once it has had time to go."""
+    deadline = time.monotonic() + _SECONDS
+    while (left := handles() - before) and time.monotonic() < deadline:
+        gc.collect()  # Exceptions hold frames, and these what was opened in them.
+        time.sleep(0.05)
+    return sorted(left)
+
+
+def _threads():
+    """The threads that were begun in Python; TensorFlow keeps its own."""
+    return [t for t in threading.enumerate() if not isinstance(t, threading._DummyThread)]
+
+
+def _children():
+    children = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (process / "stat").read_text()
+        except OSError:
+            continue
+        name, fields = stat[stat.index("(") : stat.rindex(")") + 1], stat.rpartition(")")[2].split()
+        if int(fields[1]) == os.getpid():
+            children.add(f"process {process.name} {name} {fields[0]}")
+    return children
+
+
+def _sockets():
+    """The TCP sockets of this process, with their state and ports."""
+    own = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            own.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        except OSError:
+            continue
+    found = set()
+    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:] if os.path.exists(table) else ():
+            fields = line.split()
+            if f"socket:[{fields[9]}]" in own:
+                port = int(fields[1].rpartition(":")[2], 16)
+                found.add(f"socket {fields[9]} of port {port} in state {fields[3]}")
+    return found
+
+
+def is_listened_on(port):
+    """Whether something listens on a port of this machine."""
+    with socket.socket(socket.AF_INET6) as probe:
+        return probe.connect_ex(("::1", port)) == 0
