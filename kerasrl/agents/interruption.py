@@ -5,7 +5,10 @@ import signal
 import threading
 from typing import Any
 
-_HANDLED = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_HANDLED: dict[int, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -26,7 +29,7 @@ class Interruption:
     def __init__(self) -> None:
         self.deferred = False
         self._received: int | None = None
-        self._handled: list[signal.Signals] = []
+        self._handled: list[int] = []
         self._process = os.getpid()
 
     def check(self) -> None:

@@ -1,6 +1,5 @@
 """An alarm within a `tf.data` pipeline, as Reverb's part of it never says that it is stuck."""
 
-import itertools
 import threading
 import time
 import warnings
@@ -13,8 +12,8 @@ import tensorflow as tf
 from kerasrl.errors import ReplayError, ReplayUnavailable
 from kerasrl.replay.watchdog import Watchdog, can_sample
 
-_TICK = 0.1  # Seconds.
-_TICKS = 5  # From one look at the server to the next.
+_PAUSE = 0.1  # Seconds from one look at the bell to the next.
+_PERIOD = 0.5  # Seconds from one look at the server to the next.
 _AWAITED = "something to sample"
 
 
@@ -27,18 +26,19 @@ class Alarm:
 
     Args:
         watchdog: `Watchdog` of the server.
+
+    Attributes:
+        failure: the error that it rings with, or None. It never stops ringing.
     """
 
     def __init__(self, watchdog: Watchdog):
         self._watchdog = watchdog
-        # False is a tick: it has TensorFlow find out whether the pipeline is wanted still, which it
-        # cannot do while it waits. True is the bell's ring.
-        self._bell = tf.queue.FIFOQueue(2, [tf.bool], [()])
+        self._bell = tf.queue.FIFOQueue(1, [tf.bool], [()])  # It rings once it holds something.
         self._closed = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._since = 0.0
-        self._rung = False
+        self.failure: ReplayError | None = None
 
     def guard(
         self, make_stacks: Callable[[], tf.data.Dataset], spec: tf.TensorSpec
@@ -52,17 +52,17 @@ class Alarm:
         """
 
         def listen(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            first = number == 0
-            begun = tf.cond(first, lambda: tf.numpy_function(self._begin, [], tf.bool), _no)
+            begun = tf.cond(
+                number == 0, lambda: tf.numpy_function(self._begin, [], tf.bool), lambda: False
+            )
             with tf.control_dependencies([begun]):
-                rings = self._bell.dequeue()
-            passed_on = tf.cond(rings, lambda: _done(self._bell.enqueue(True)), _no)
-            with tf.control_dependencies([passed_on]):
-                return tf.zeros((0, *spec.shape[1:]), spec.dtype), tf.identity(rings)
+                return tf.zeros((0, *spec.shape[1:]), spec.dtype), self._bell.size() > 0
 
         def checked(stack: tf.Tensor, rings: tf.Tensor) -> tf.Tensor:
             # Raised here, where it is asked for, and not while nobody asks.
-            failing = tf.cond(rings, lambda: tf.numpy_function(self._fail, [], tf.bool), _no)
+            failing = tf.cond(
+                rings, lambda: tf.numpy_function(self._fail, [], tf.bool), lambda: False
+            )
             with tf.control_dependencies([failing]):
                 return tf.ensure_shape(stack, spec.shape)
 
@@ -70,7 +70,7 @@ class Alarm:
 
         def one_of_two(first: tf.Tensor) -> tf.data.Dataset:
             data = make_stacks().map(lambda stack: (tf.ensure_shape(stack, spec.shape), False))
-            bell = tf.data.Dataset.counter().map(listen)
+            bell = _slowly(tf.data.Dataset.counter()).map(listen)
             chosen = data.take(tf.where(first, all_of_them, none))
             return chosen.concatenate(bell.take(tf.where(first, none, all_of_them)))
 
@@ -86,7 +86,7 @@ class Alarm:
             self._closed.set()
         if self._thread is not None:
             self._thread.join()
-        if not self._rung:
+        if self.failure is None:
             self._ring(ReplayError("the replay that these batches are drawn from is closed."))
 
     def _begin(self) -> np.bool_:
@@ -99,28 +99,24 @@ class Alarm:
         return np.False_
 
     def _fail(self) -> Any:
-        raise self._watchdog.failure or ReplayError("the replay has failed.")
+        raise self.failure or ReplayError("the replay has failed.")
 
     def _ring(self, failure: ReplayError) -> None:
-        self._watchdog.failure = failure
-        self._rung = True
+        self.failure = self._watchdog.failure = failure
         self._bell.enqueue(True)
 
     def _watch(self) -> None:
         self._seen, self._warned = time.monotonic(), False
         self._inserted: int | None = None
         try:
-            for tick in itertools.count(1):
-                if self._closed.wait(_TICK):
-                    return
+            while not self._closed.wait(_PERIOD):
                 if not threading.main_thread().is_alive():
-                    raise ReplayError("the program ends.")
-                if self._bell.size() == 0:
-                    self._bell.enqueue(False)
-                if tick % _TICKS == 0:
-                    self._look()
+                    return
+                self._look()
         except ReplayError as failure:
             self._ring(failure)
+        except Warning as warning:  # The user has made warnings errors.
+            self._ring(ReplayError(str(warning)))
 
     def _look(self) -> None:
         try:
@@ -145,10 +141,12 @@ class Alarm:
             warnings.warn(str(self._watchdog.starved(_AWAITED, seconds)), stacklevel=2)
 
 
-def _no() -> tf.Tensor:
-    return tf.constant(False)
-
-
-def _done(operation: tf.Operation) -> tf.Tensor:
-    with tf.control_dependencies([operation]):
-        return tf.constant(True)
+def _slowly(numbers: tf.data.Dataset) -> tf.data.Dataset:
+    """Gives numbers one by one, with pauses that TensorFlow can break off."""
+    slow = tf.raw_ops.SleepDataset(
+        input_dataset=tf.data.experimental.to_variant(numbers),
+        sleep_microseconds=round(1e6 * _PAUSE),
+        output_types=[tf.int64],
+        output_shapes=[()],
+    )
+    return tf.data.experimental.from_variant(slow, numbers.element_spec)

@@ -60,7 +60,10 @@ def free_running(
         return draws.map(lambda draw: tf.reshape(_shuffle_rows(draw), stacks)).unbatch()
 
     batches = alarm.guard(sampled, tf.TensorSpec((None, batch_size, width), tf.uint8)).unbatch()
-    return batches.map(packer.unpack).prefetch(_PREFETCHED).with_options(pipeline_options())
+    options = pipeline_options()
+    # Fused, every single block is handed to another thread, at twice the cost in all.
+    options.experimental_optimization.map_and_batch_fusion = False
+    return batches.map(packer.unpack).prefetch(_PREFETCHED).with_options(options)
 
 
 def is_deterministic() -> bool:

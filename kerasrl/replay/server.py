@@ -50,12 +50,12 @@ class LoopbackServer:
         contents: Path | None = None,
     ):
         self.table = f"replay-{uuid.uuid4().hex}"
-        self._directory = tempfile.TemporaryDirectory(prefix="kerasrl-replay-")
-        self._checkpoints = Path(self._directory.name, "checkpoints")
-        renamed, held = None, 0
-        try:
+        # Where the server writes to: a link, there only while it does, so that a kill leaves none.
+        self._link = Path(tempfile.gettempdir(), f"kerasrl-{self.table}")
+        with tempfile.TemporaryDirectory(prefix="kerasrl-replay-") as directory:
+            renamed, held = None, 0
             if contents is not None:
-                renamed = Path(self._directory.name, "contents")
+                renamed = Path(directory, "contents")
                 held = table_files.rename(contents, renamed, self.table)
             for attempt in range(_ATTEMPTS):
                 try:
@@ -65,9 +65,6 @@ class LoopbackServer:
                     if port is not None or attempt == _ATTEMPTS - 1:
                         raise
             self._check(held)
-        except BaseException:
-            self._directory.cleanup()
-            raise
 
     @property
     def address(self) -> str:
@@ -82,26 +79,25 @@ class LoopbackServer:
         """
         directory.mkdir()
         # The server writes to one place for ever, and keeps nothing else there.
-        self._checkpoints.symlink_to(directory.absolute(), target_is_directory=True)
+        self._link.symlink_to(directory.absolute(), target_is_directory=True)
         try:
             with muted():
                 written = reverb.Client(self.address).checkpoint()
         except RuntimeError as error:
             raise OSError(f"{error}") from error
         finally:
-            self._checkpoints.unlink()
+            self._link.unlink()
         table_files.gather(directory / Path(written).name, directory)
 
     def stop(self) -> None:
-        """Shuts the server down and frees its port and its temporary directory."""
+        """Shuts the server down and frees its port."""
         with muted():
             self._server.stop()
-        self._directory.cleanup()
 
     def _start(self, table: reverb.Table, port: int | None, contents: Path | None) -> None:
         self.port = _probe(port)
         checkpointer = DefaultCheckpointer(
-            str(self._checkpoints), fallback_checkpoint_path=contents and str(contents)
+            str(self._link), fallback_checkpoint_path=contents and str(contents)
         )
         try:
             with muted():

@@ -166,6 +166,8 @@ class Uniform:
                 "op determinism was enabled after this replay was opened without a seed. Enable it "
                 "before."
             )
+        if self._alarm.failure is not None:  # Of a dataset that starved, perhaps long ago.
+            self._alarm = Alarm(self._table.watchdog)
         server = self._table.server
         return dataset.free_running(
             server.address, server.table, self._block, self.packer, batch_size, self._alarm

@@ -1,6 +1,8 @@
 """Nests of plain values and arrays in JSON and npz files, which cannot run code."""
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ def read_nest(path: Path) -> Any:
         nest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
             return _decoded(nest, arrays)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise LoadError(f"{path}.json and .npz cannot be read: {error}.") from error
 
 

@@ -55,7 +55,8 @@ for limit in sorted({size - 1 for size in sizes.values() if size > 0}):
     print(json.dumps({"limit": limit, "outcome": outcome, "newest": found.name,
                       "same": sorted(os.listdir(directory)) == kept}), flush=True)
 fit(2)
-print(json.dumps({"steps": int(agent.optimizer.iterations), "names": sorted(os.listdir(directory))}))
+names = sorted(os.listdir(directory))
+print(json.dumps({"steps": int(agent.optimizer.iterations), "names": names}))
 """
 
 

@@ -272,6 +272,9 @@ def test_a_starved_dataset_warns_once_and_ends():
         replay.open(SPEC)
         replay.insert(replay.packer.rows(63))
         failure, warned = starved(lambda: replay.dataset(4), replay)
+        replay.insert(replay.packer.rows(1))
+        next(iter(replay.dataset(4)))  # Another begins anew.
+        assert replay.failure() is None
     assert isinstance(failure, ReplayStarved)
     for text in (str(failure), *warned):
         assert re.match(r"[\d.]+ s were spent waiting for something to sample, and nothing", text)
@@ -289,6 +292,16 @@ def test_a_starved_queue_warns_once_and_ends():
     assert isinstance(failure, ReplayStarved)
     assert "waiting for a rollout, and nothing was inserted. Its table held 0 items" in str(failure)
     assert len(warned) == 1
+
+
+def test_a_warning_that_is_made_an_error_ends_the_dataset():
+    with Uniform(64, timeout=60) as replay, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        replay.open(SPEC)
+        batches = iter(replay.dataset(4))
+        replay._table.watchdog.wait = 1
+        with within(5), pytest.raises(tf.errors.OpError, match="ReplayError: .* something to"):
+            next(batches)
 
 
 def test_what_is_inserted_in_time_does_not_starve():

@@ -323,7 +323,7 @@ BOMBS = {
     "dense below the limit of sizes": [inputs(4), layer("Dense", units=2**24)],
     "dense just too large": [inputs(4), layer("Dense", units=10**5), layer("Dense", units=2)],
     "embedding": [inputs(4), layer("Embedding", input_dim=2**24, output_dim=2**24)],
-    "many": [inputs(4), ours("networks.mlp", "MLP", units=[1] * 1200)],
+    "many": [inputs(4), ours("networks.mlp", "MLP", units=[1] * 540)],
     "more": [inputs(4), ours("networks.mlp", "MLP", units=[1] * 5000)],
     "head": [
         inputs(4),

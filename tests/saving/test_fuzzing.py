@@ -39,7 +39,7 @@ values = st.recursive(
     max_leaves=6,
 )
 limited = settings(
-    max_examples=40,
+    max_examples=30,
     derandomize=True,
     deadline=None,
     database=None,

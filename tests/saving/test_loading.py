@@ -294,6 +294,9 @@ def test_classes_and_functions_of_the_user_must_be_named(kind, saved, shuffled, 
     path = saved(shuffled(agent))
     assert same_state(agent, kerasrl.load(path, custom_objects=objects))
     (name,) = objects
+    by_another_name = {"registered model": {"x": Named}, "agent": {"x": OtherDQN}}
+    if kind in by_another_name:
+        assert same_state(agent, kerasrl.load(path, custom_objects=by_another_name[kind]))
     with pytest.raises(UnsafeFileError, match=rf'custom_objects=\{{"{name}": \.\.\.\}}'):
         kerasrl.load(path)
 
@@ -303,6 +306,37 @@ def test_another_class_than_the_one_that_is_registered_does_not_count(saved):
     path = saved(built(kerasrl.DQN(Named(2))))
     with pytest.raises(UnsafeFileError, match="Named"):
         kerasrl.load(path, custom_objects={"Named": Halve})
+
+
+REPLICAS = """
+import keras, tensorflow as tf, kerasrl
+from kerasrl import saving
+from kerasrl.saving.weights import arrays_of
+
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    agent = kerasrl.PPO()
+agent.build("CartPole-v1")
+agent.compile()
+agent.save({path!r})
+loaded = [kerasrl.load({path!r})]
+with strategy.scope():
+    loaded.append(kerasrl.load({path!r}))
+saving.restore(agent, {path!r})
+for one in (*loaded, agent):
+    for name, array in arrays_of(one).items():
+        assert name.startswith("metrics/") or (array == arrays_of(agent)[name]).all(), name
+assert loaded[1].distribute_strategy.num_replicas_in_sync == 2
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_an_agent_comes_back_on_several_replicas(run_python, tmp_path):
+    output = run_python(REPLICAS.format(path=str(tmp_path / "agent.keras")))
+    assert output.splitlines()[-1] == "equal"
 
 
 @pytest.mark.fault(51)

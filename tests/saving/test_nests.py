@@ -32,11 +32,14 @@ def test_a_nest_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".json", ".npz"])
-@pytest.mark.parametrize("content", [None, b"", b"nonsense"])
+@pytest.mark.parametrize("content", [None, b"", b"nonsense", "cut"])
 def test_a_damaged_file_is_an_error(tmp_path, suffix, content):
     write_nest(tmp_path / "state", {"a": np.zeros(2)})
     path = (tmp_path / "state").with_suffix(suffix)
-    path.unlink() if content is None else path.write_bytes(content)
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-9] if content == "cut" else content)
     with pytest.raises(LoadError, match="state"):
         read_nest(tmp_path / "state")
 
