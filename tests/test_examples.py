@@ -10,6 +10,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 STORIES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "common")
+SLOW = {"sac_minitaur"}  # Its simulator is.
 
 LEFT_OVER = {
     "a2c_cartpole": (1080, 1080),
@@ -30,7 +31,9 @@ def run(name, directory, *options):
     return json.loads(process.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in STORIES]
+)
 def test_runs(name, tmp_path):
     history = tmp_path / "history.json"
     shortened = ["--env-steps", "1100", "--episodes", "2"]

@@ -14,7 +14,7 @@ ALLOWED = {
     "losses": COMMON,
     "networks": COMMON,
     "envs": COMMON,
-    "replay": COMMON | {"envs"},
+    "replay": COMMON | {"envs", "saving"},
     "saving": COMMON | {"version"},
     "policies": COMMON | {"envs", "saving", "version"},
     "callbacks": COMMON | {"envs", "replay", "policies", "saving", "version"},

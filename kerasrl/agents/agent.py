@@ -297,6 +297,18 @@ class Agent(keras.Model):
         building.check_overwrite(filepath, overwrite)
         saving.save_weights(self, filepath)
 
+    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
+        """Sets the variables to those of a `.weights.h5` file, which need not be trusted.
+
+        Args:
+            filepath: str or path of a file that `save_weights` wrote, of an agent like this one.
+
+        Raises:
+            LoadError: when the file cannot be read or is refused.
+            MismatchError: when its variables are not this agent's; none has been changed then.
+        """
+        saving.load_weights(self, filepath)
+
     def export_policy(
         self,
         directory: str | os.PathLike[str],
@@ -440,7 +452,7 @@ class Agent(keras.Model):
             return None
         serialize = keras.saving.serialize_keras_object
         return {
-            **{name: serialize(getattr(self, name)) for name in self.optimized_variables()},
+            **{name: serialize(getattr(self, name)) for name in building.optimizers(self)},
             "steps_per_execution": int(self._steps_per_execution.numpy()),
             "jit_compile": self.jit_compile,
             "run_eagerly": self.run_eagerly,
@@ -449,8 +461,9 @@ class Agent(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with what `get_compile_config` gave, and makes the optimizers' variables."""
         self.compile(**building.deserialize(config))
-        for name, variables in self.optimized_variables().items():
-            getattr(self, name).build(variables)
+        if self.built:
+            for name, variables in self.optimized_variables().items():
+                getattr(self, name).build(variables)
 
     def _maybe_load_initial_counters_from_ckpt(
         self, steps_per_epoch: int | None, initial_epoch: int

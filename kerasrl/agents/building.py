@@ -1,6 +1,7 @@
 """The spaces that an agent is built for, and configs."""
 
 import contextlib
+import inspect
 import os
 from typing import Any
 
@@ -44,6 +45,11 @@ def built_spec(agent: keras.Model) -> EnvSpec:
 def spec_from_config(config: dict[str, Any]) -> EnvSpec:
     """The spec that `EnvSpec.get_config` described."""
     return EnvSpec.from_config(config)
+
+
+def optimizers(agent: keras.Model) -> list[str]:
+    """The names of the optimizers that the agent's `compile` takes, built or not."""
+    return [name for name in inspect.signature(agent.compile).parameters if "optimizer" in name]
 
 
 def check_overwrite(path: str | os.PathLike[str], overwrite: bool) -> None:

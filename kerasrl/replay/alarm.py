@@ -12,7 +12,7 @@ import tensorflow as tf
 from kerasrl.errors import ReplayError, ReplayUnavailable
 from kerasrl.replay.watchdog import Watchdog, can_sample
 
-_PAUSE = 0.1  # Seconds from one look at the bell to the next.
+_PAUSE = 0.05  # Seconds from one look at the bell to the next.
 _PERIOD = 0.5  # Seconds from one look at the server to the next.
 _AWAITED = "something to sample"
 
@@ -70,7 +70,7 @@ class Alarm:
 
         def one_of_two(first: tf.Tensor) -> tf.data.Dataset:
             data = make_stacks().map(lambda stack: (tf.ensure_shape(stack, spec.shape), False))
-            bell = _slowly(tf.data.Dataset.counter()).map(listen)
+            bell = _slow_numbers().map(listen)
             chosen = data.take(tf.where(first, all_of_them, none))
             return chosen.concatenate(bell.take(tf.where(first, none, all_of_them)))
 
@@ -141,8 +141,10 @@ class Alarm:
             warnings.warn(str(self._watchdog.starved(_AWAITED, seconds)), stacklevel=2)
 
 
-def _slowly(numbers: tf.data.Dataset) -> tf.data.Dataset:
-    """Gives numbers one by one, with pauses that TensorFlow can break off."""
+def _slow_numbers() -> tf.data.Dataset:
+    """Numbers from 0, one by one, with pauses that TensorFlow can break off."""
+    # One that calls a function, as Dataset.counter() does, may never end when it is broken off.
+    numbers = tf.data.Dataset.range(tf.int64.max)
     slow = tf.raw_ops.SleepDataset(
         input_dataset=tf.data.experimental.to_variant(numbers),
         sleep_microseconds=round(1e6 * _PAUSE),

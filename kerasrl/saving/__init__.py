@@ -1,12 +1,13 @@
 """Saving: files that are written whole or not at all, and read without trusting them."""
 
 from kerasrl.saving.atomic import replacing_directory, replacing_file
-from kerasrl.saving.loading import load
+from kerasrl.saving.loading import load, load_weights
 from kerasrl.saving.restoring import restore
 from kerasrl.saving.writing import save_agent, save_weights
 
 __all__ = [
     "load",
+    "load_weights",
     "replacing_directory",
     "replacing_file",
     "restore",

@@ -44,19 +44,35 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
         LoadError: when it is no such file, or is damaged.
         UnsafeFileError: when it holds anything else, or what it holds is compressed.
     """
-    # A named pipe would be waited for.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise LoadError("it is not a file.")
-        _check_directory(file, status.st_size)
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        _check_directory(file, size)
         try:
             with zipfile.ZipFile(file) as archive:
-                _check_members(archive.infolist(), status.st_size)
+                _check_members(archive.infolist(), size)
                 metadata, config, weights = (archive.read(name) for name in MEMBERS)
                 return Archive(_parsed(metadata), _parsed(config), weights, archive.comment)
         except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError) as error:
             raise LoadError(f"it is damaged: {error}.") from error
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Reads a whole file.
+
+    Raises:
+        LoadError: when it is none, such as a named pipe.
+    """
+    with _opened(path) as file:
+        return file.read()
+
+
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
+    # A named pipe would be waited for.
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise LoadError("it is not a file.")
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:

@@ -9,14 +9,14 @@ import keras
 import numpy as np
 
 from kerasrl.errors import KerasRLError, LoadError
-from kerasrl.saving.archive import Archive, read_archive
+from kerasrl.saving.archive import Archive, read_archive, read_file
 from kerasrl.saving.configs import check_config
 from kerasrl.saving.hdf5 import read_arrays
 from kerasrl.saving.limits import bounded_variables, check_tensors
 from kerasrl.saving.preparing import prepared
 from kerasrl.saving.spaces import space_shapes
 from kerasrl.saving.versions import check_versions
-from kerasrl.saving.weights import matched, put
+from kerasrl.saving.weights import make_slots, matched, put
 
 _LONGEST_REASON = 4000  # characters
 
@@ -51,6 +51,23 @@ def load(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = N
         agent = _made(archive, arrays, custom_objects)
         put(agent, matched(agent, arrays))
         return agent
+
+
+def load_weights(agent: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Sets an agent's variables to those of a `.weights.h5` file, safely.
+
+    Args:
+        agent: built agent, compiled if the one that was saved was.
+        path: str or path of the file that `agent.save_weights` wrote.
+
+    Raises:
+        LoadError: when the file cannot be read, or is damaged.
+        MismatchError: when its variables are not the agent's; none has been changed then.
+        UnsafeFileError: when it holds anything but plain arrays.
+    """
+    make_slots(agent)
+    with reading(path):
+        put(agent, matched(agent, read_arrays(read_file(path))))
 
 
 @contextlib.contextmanager

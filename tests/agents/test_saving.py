@@ -1,28 +1,62 @@
+import h5py
 import keras
 import numpy as np
 import pytest
 
+import kerasrl
 from kerasrl.callbacks import Collect
+from kerasrl.errors import ArgumentError, MismatchError, UnsafeFileError
 
 
-@pytest.mark.parametrize("name", ["dqn", "sac", "ddpg", "td3", "d4pg"])
-def test_an_agent_comes_back_whole(name, make_agent, batches, tmp_path):
-    agent = make_agent(name, {"steps_per_execution": 4})
-    agent.fit(batches(agent, count=8), verbose=0)
+@pytest.mark.parametrize("name", ["dqn", "sac", "ddpg", "td3", "d4pg", "ppo", "a2c", "reinforce"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_agent_that_is_not_built_comes_back(name, compiled, tmp_path):
+    agent = getattr(kerasrl, name.upper())(discount=0.5)
+    if compiled:
+        agent.compile()
     agent.save(tmp_path / "agent.keras")
-    loaded = keras.models.load_model(tmp_path / "agent.keras")
-    assert type(loaded) is type(agent)
-    for key, value in agent.get_config().items():
-        assert isinstance(value, dict) or loaded.get_config()[key] == value
+    loaded = kerasrl.load(tmp_path / "agent.keras")
+    assert loaded.discount == 0.5
+    assert not loaded.built
     assert loaded.get_compile_config() == agent.get_compile_config()
-    assert loaded.get_build_config() == agent.get_build_config()
-    for one, other in zip(loaded.get_weights(), agent.get_weights(), strict=True):
+
+
+def test_weights_come_back(make_agent, batches, tmp_path):
+    agent, other = make_agent("sac"), make_agent("sac", discount=0.5)
+    agent.fit(batches(agent, count=4), verbose=0)
+    agent.save_weights(tmp_path / "agent.weights.h5")
+    other.load_weights(tmp_path / "agent.weights.h5")
+    for one, another in zip(agent.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, another)
+    assert int(other.critic_optimizer.iterations) == 4
+    another = make_agent("sac", {"critic_optimizer": keras.optimizers.Adam()})
+    before = another.get_weights()
+    with pytest.raises(MismatchError, match="critic_optimizer"):
+        another.load_weights(tmp_path / "agent.weights.h5")
+    for one, other in zip(before, another.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    for argument in agent.optimized_variables():
-        ours, theirs = getattr(agent, argument).variables, getattr(loaded, argument).variables
-        assert len(ours) > 1
-        for one, other in zip(ours, theirs, strict=True):
-            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.fault(63)
+def test_weights_from_a_stranger_are_not_trusted(make_agent, tmp_path):
+    agent, secret = make_agent("dqn"), tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["secret"] = np.zeros(3)
+    with h5py.File(tmp_path / "agent.weights.h5", "w") as file:
+        file["vars"] = h5py.ExternalLink(str(secret), "secret")
+    with pytest.raises(UnsafeFileError):
+        agent.load_weights(tmp_path / "agent.weights.h5")
+
+
+def test_a_file_that_is_there_may_be_kept(make_agent, tmp_path):
+    agent = make_agent("dqn")
+    for save, name in ((agent.save, "a.keras"), (agent.save_weights, "a.weights.h5")):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(ArgumentError, match="is there already"):
+            save(tmp_path / name, overwrite=False)
+        assert (tmp_path / name).read_text() == "mine"
+        with pytest.raises(ArgumentError, match="format"):
+            save(tmp_path / name, save_format="tf")
 
 
 def test_a_run_leaves_steps_per_execution_as_it_was(make_agent, tiny_env, small_replay):

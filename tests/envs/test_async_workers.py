@@ -266,15 +266,28 @@ def test_an_error_that_cannot_be_passed_on(monkeypatch):
         after_one_step(environments, FAIL_UNPICKLABLE)
 
 
-def test_ctrl_c_that_reached_a_worker_is_no_fault_of_it():
-    environments = envs.make(vector, 1, envs.FaultPolicy("restart"))
-    with contextlib.closing(environments):
+@pytest.mark.fault(44)
+def test_workers_that_are_made_here_ignore_ctrl_c():
+    with contextlib.closing(envs.make(vector, 1, envs.FaultPolicy("restart"))) as environments:
+        environments.reset()
+        for pid in pids(environments):
+            os.kill(pid, signal.SIGINT)
+        time.sleep(0.2)
+        assert environments.step(np.array([GO_ON] * 3)).valid.all()
+
+
+def test_ctrl_c_that_ended_a_worker_is_no_fault_of_it():
+    env = vector()
+    try:
+        environments = envs.make(env)
         environments.reset()
         for pid in pids(environments):
             os.kill(pid, signal.SIGINT)
         time.sleep(0.2)
         with pytest.raises(KeyboardInterrupt):
-            environments.step(np.zeros(3, int))
+            environments.step(np.array([GO_ON] * 3))
+    finally:
+        env.close(terminate=True)
 
 
 @pytest.mark.fault(2)

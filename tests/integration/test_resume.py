@@ -58,7 +58,8 @@ def replay_digest(replay):
     counts = info.rate_limiter_info.insert_stats.completed, info.current_size
     return (*counts, replay.size, digest([replay._sampler.draw(32)]))
 
-for name, (make, env, collect, steps_per_epoch, at) in RUNS.items():
+for name in AGENTS:
+    make, env, collect, steps_per_epoch, at = RUNS[name]
     keras.utils.set_random_seed(7)
     agent = make()
     agent.compile(steps_per_execution={"PPO": 2, "A2C": 1, "REINFORCE": 1}.get(name, 4))
@@ -99,13 +100,21 @@ def results(output):
 
 @pytest.mark.fault(49, 50)
 @pytest.mark.timeout(300)
-def test_a_resumed_run_ends_in_the_same_bits(run_python, tmp_path):
-    script = SCRIPT.replace("DIRECTORY", repr(str(tmp_path)))
+@pytest.mark.parametrize(
+    "agents",
+    [
+        ["DQN", "SAC", "PPO"],
+        pytest.param(["TD3", "D4PG", "A2C", "REINFORCE"], marks=pytest.mark.slow),
+    ],
+    ids=" ".join,
+)
+def test_a_resumed_run_ends_in_the_same_bits(run_python, tmp_path, agents):
+    script = SCRIPT.replace("DIRECTORY", repr(str(tmp_path))).replace("AGENTS", repr(agents))
     whole, broken = run_python(
         script.replace("WHAT", "'whole'"), script.replace("WHAT", "'first'"), timeout=250
     )
     assert results(broken) == []
     resumed = run_python(script.replace("WHAT", "'second'"), timeout=250)
-    assert len(results(whole)) == 7
+    assert len(results(whole)) == len(agents)
     for one, other in zip(results(resumed), results(whole), strict=True):
         assert one == other

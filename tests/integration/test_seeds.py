@@ -114,8 +114,8 @@ def test_each_environment_has_a_seed_of_its_own(tiny_env):
 def test_a_replay_that_was_opened_without_a_seed_is_not_used_with_one_silently(tiny_env):
     agent = kerasrl.DQN(keras.Sequential([keras.Input(4), keras.layers.Dense(2)]))
     agent.compile(run_eagerly=True)
-    arguments = {"steps_per_epoch": 1, "callbacks": [Collect(warmup_steps=32)], "verbose": 0}
-    with kerasrl.replay.Uniform(32) as replay:
+    arguments = {"steps_per_epoch": 1, "callbacks": [Collect(warmup_steps=64)], "verbose": 0}
+    with kerasrl.replay.Uniform(64) as replay:
         agent.fit(tiny_env(), replay=replay, **arguments)
         with pytest.raises(kerasrl.errors.ReplayError, match="seed"):
             agent.fit(tiny_env(), replay=replay, seed=0, **arguments)

@@ -1,5 +1,8 @@
+import contextlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -8,7 +11,7 @@ import reverb
 import tensorflow as tf
 
 from kerasrl.errors import PortInUse, ReplayError
-from kerasrl.replay import Uniform
+from kerasrl.replay import Uniform, server
 from kerasrl.replay.server import LoopbackServer
 
 SPEC = {"x": tf.TensorSpec((), tf.int64)}
@@ -128,6 +131,112 @@ def test_a_port_that_another_process_shares(monkeypatch):
         wait_until(lambda: len(listeners(port)) == 1)  # Ours is gone.
 
 
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_free_port_that_is_taken_just_then(shared, monkeypatch):
+    """Another one is tried, whether the other process shares it or not."""
+    probe = server._probe
+    with contextlib.ExitStack() as others:
+        taken = []
+
+        def late(port):
+            other = others.enter_context(socket.socket(socket.AF_INET6))
+            if shared:
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            port = probe(port)
+            if len(taken) < tries:
+                other.bind(("::", port))
+                other.listen()
+                taken.append(port)
+            return port
+
+        monkeypatch.setattr("kerasrl.replay.server._probe", late)
+        if shared:  # All sockets of this process are ours; so let the others be nobody's.
+            monkeypatch.setattr(server, "_bind_to_loopback", refuse_shared(taken))
+        tries = 2
+        with open_replay() as replay:
+            assert port_of(replay) not in taken
+            assert len(taken) == 2
+            assert replay.info().current_size == 0
+        tries = 100
+        with pytest.raises(PortInUse):
+            open_replay()
+        assert len(taken) == 2 + server._ATTEMPTS
+
+
+def refuse_shared(taken):
+    bind = server._bind_to_loopback
+
+    def refuse(port):
+        if port in taken:
+            raise PortInUse(f"port {port} is shared with another process")
+        bind(port)
+
+    return refuse
+
+
+CONNECT = """
+import socket, sys
+for address in sys.argv[2:]:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as connection:
+        connection.settimeout(5)
+        try:
+            connection.connect((address, int(sys.argv[1])))
+            print("connected")
+        except OSError as error:
+            print(type(error).__name__)
+"""
+# Those of the two ends of the link, of ranges that are meant for examples and for private use.
+ADDRESSES = ["198.51.100.1", "fd6b:6572:6173::1"]
+OTHERS = ["198.51.100.2", "fd6b:6572:6173::2"]
+
+
+def nodad(address):
+    """IPv6 addresses that can be used at once."""
+    return ["nodad"] if ":" in address else []
+
+
+@pytest.fixture
+def elsewhere():
+    """A network namespace with a link to this one; tries to connect from there to here."""
+    name, here, there = (f"k{kind}{os.getpid()}" for kind in ("ns", "h", "t"))
+
+    def ip(*arguments):
+        return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+    def connect(port):
+        command = ["netns", "exec", name, sys.executable, "-S", "-c", CONNECT, str(port)]
+        return ip(*command, *ADDRESSES).stdout.split()
+
+    with contextlib.ExitStack() as undo:
+        try:
+            ip("netns", "add", name)
+            undo.callback(ip, "netns", "del", name)
+            ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", name)
+            undo.callback(subprocess.run, ["ip", "link", "del", here], capture_output=True)
+            for address, other, length in zip(ADDRESSES, OTHERS, (30, 126), strict=True):
+                ip("addr", "add", f"{address}/{length}", "dev", here, *nodad(address))
+                there_is = ("-n", name, "addr", "add", f"{other}/{length}", "dev", there)
+                ip(*there_is, *nodad(other))
+            ip("link", "set", here, "up")
+            ip("-n", name, "link", "set", there, "up")
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no network namespace: {getattr(error, 'stderr', None) or error}")
+        yield connect
+
+
+def test_another_network_is_refused(elsewhere):
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as plain:
+        assert elsewhere(plain.getsockname()[1]) == ["connected", "connected"]
+    port = _free_port()
+    bare = reverb.Server([reverb.Table.queue("bare", 1)], port=port)
+    assert elsewhere(port) == ["connected", "connected"]  # What Reverb itself does.
+    bare.stop()
+    with open_replay() as replay:
+        assert elsewhere(port_of(replay)) == ["ConnectionRefusedError", "ConnectionRefusedError"]
+        assert replay.info().current_size == 0
+
+
 def test_close_frees_port_and_threads_and_no_file_is_kept(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     open_replay().close()  # What is made once for the whole process is made now.
@@ -196,8 +305,8 @@ def test_servers_start_in_threads_at_once():
         thread.start()
     for thread in threads:
         thread.join(timeout=30)
-    ports = {server.port for server in made}
-    for server in made:
-        server.stop()
+    ports = {one.port for one in made}
+    for one in made:
+        one.stop()
     assert not errors
     assert len(ports) == 4
