@@ -69,12 +69,12 @@ class Queue:
         self._rows = int(np.prod(tf.nest.flatten(spec)[0].shape[:2]))
         self._rollout = tf.TensorSpec((1, packer.dtype.itemsize), tf.uint8, name="rollout")
         self._seed = int(np.random.default_rng(seed).integers(2**31))
-        self._checkpoint = checkpoint
+        self._checkpoint: Any = checkpoint
         self._passes = self._used = 0  # Over all rollouts before the first, and in the first.
-        self._pace: dict[str, Any] | None = None
+        self._pace: Any = None
         self.expected = True
         self._table = ServedTable(self._make_table, self._port, self._timeout, table)
-        self._reader = RolloutReader(self._table, lambda: self.expected)
+        self._reader: Any = RolloutReader(self._table, lambda: self.expected)
         if state is not None:
             self._set_state(state)
 

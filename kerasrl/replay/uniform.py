@@ -101,7 +101,7 @@ class Uniform:
         self._table = ServedTable(
             lambda name: self._make_table(name, repeatable), self._port, self._timeout, table
         )
-        self._alarm = Alarm(self._table.watchdog)
+        self._alarm: Any = Alarm(self._table.watchdog)
         self._sampler: Any = None
         if repeatable:
             self._sampler = SeededSampler(self._table, self._max_blocks, _stream(seed))
