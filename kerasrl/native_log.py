@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 _CHATTER = re.compile(
     rb"\[reverb/cc/(client|platform/(tfrecord_checkpointer|default/server))\.cc:\d+\] "
     rb"|\d{4}-\d\d-\d\d [\d:.]+: [IW] tensorflow/(cc|compiler/mlir|core/grappler|lite)/"
+    rb"|\[reverb/cc/reverb_service_impl\.cc:\d+\] Stored checkpoint "
     rb"|INFO: (Created|Initialized|Applying) "
     rb"|pybullet build time: "
     rb"|Summary on the non-converted ops:"

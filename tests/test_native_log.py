@@ -8,6 +8,7 @@ import pytest
 from kerasrl.native_log import muted
 
 CHATTER = """\
+[reverb/cc/reverb_service_impl.cc:168] Stored checkpoint to /tmp/x/2026-11-21T10:05:00+00:00
 [reverb/cc/platform/tfrecord_checkpointer.cc:162]  Initializing TFRecordCheckpointer in /tmp/x.
 [reverb/cc/platform/default/server.cc:71] Started replay server on port 39921
 [reverb/cc/client.cc:165] Sampler and server are owned by the same process (1) so Table replay is

@@ -263,6 +263,8 @@ class Checkpoint(keras.callbacks.Callback):
         elif self._steps_per_epoch != state["steps_per_epoch"]:
             epochs, self._step = divmod(self._steps, self._steps_per_epoch or 1)
             self._epoch = first_epoch + epochs
+        if self.params["verbose"]:
+            print(f"Going on from {resumed.directory}.")
         exhausted = self._collector is not None and self._collector.exhausted
         if state["stopped"] or exhausted or self._epoch >= self.params["epochs"]:
             warnings.warn(

@@ -331,7 +331,10 @@ def test_a_rollout_that_is_not_expected_yet_may_take_longer():
             next(rollouts)
         inserting.join()
         queue.expected = True
-        with pytest.raises(tf.errors.OpError, match="ReplayStarved"):
+        with (
+            pytest.warns(UserWarning, match="waiting for a rollout"),
+            pytest.raises(tf.errors.OpError, match="ReplayStarved"),
+        ):
             next(rollouts)
 
 
