@@ -469,9 +469,10 @@ class Agent(keras.Model):
         self, steps_per_epoch: int | None, initial_epoch: int
     ) -> tuple[int, int]:
         """Keras asks here, when all callbacks have begun, for the epoch and step to begin with."""
-        if self.run is None:  # Keras's own fit, called past this class's.
-            return initial_epoch, 0
-        return resuming.begin(self.run, initial_epoch, steps_per_epoch)
+        begin = self.run and resuming.begin(self.run, initial_epoch, steps_per_epoch)
+        return begin or super()._maybe_load_initial_counters_from_ckpt(
+            steps_per_epoch, initial_epoch
+        )
 
     def _counter(self, name: str) -> tf.Variable:
         return self.add_weight(name, (), tf.int64, keras.initializers.Zeros(), trainable=False)

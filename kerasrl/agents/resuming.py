@@ -41,11 +41,14 @@ def rest_of(dataset: tf.data.Dataset, run: Run, steps_per_epoch: int | None) -> 
     return dataset.skip(run.resumed.state["steps"])
 
 
-def begin(run: Run, epoch: int, steps_per_epoch: int | None) -> tuple[int, int]:
-    """The epoch and the step in it to begin with; callbacks go on where they were."""
+def begin(run: Run, epoch: int, steps_per_epoch: int | None) -> tuple[int, int] | None:
+    """The epoch and the step in it to begin with, as a `Checkpoint` has it, if there is one.
+
+    The callbacks go on where they were.
+    """
     checkpoint = _checkpoint(run)
     if checkpoint is None:
-        return epoch, 0
+        return None
     epoch, step = checkpoint.begin(epoch, steps_per_epoch)
     if step and step == steps_per_epoch:  # The end of the epoch was broken off.
         run.keras_callbacks.on_epoch_end(epoch, _epoch_logs(run, checkpoint))
