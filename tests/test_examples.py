@@ -10,7 +10,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 STORIES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "common")
-SLOW = {"sac_minitaur"}  # Its simulator is.
+SLOW = {"d4pg_cartpole_balance", "sac_minitaur", "td3_pendulum"}
 
 LEFT_OVER = {
     "a2c_cartpole": (1080, 1080),
