@@ -1,5 +1,6 @@
 """What a test may leave behind: processes, threads, ports, sockets, shared memory and files."""
 
+import contextlib
 import gc
 import os
 import socket
@@ -25,10 +26,23 @@ def handles():
 def left_since(before):
     """What is there that was not, once it has had time to go."""
     deadline = time.monotonic() + _SECONDS
-    while (left := handles() - before) and time.monotonic() < deadline:
+    while (left := _ours(handles() - before)) and time.monotonic() < deadline:
         gc.collect()  # Exceptions hold frames, and these what was opened in them.
         time.sleep(0.05)
     return sorted(left)
+
+
+def _ours(found):
+    """Leaves out the shared memory that other processes are at work with, such as other tests'."""
+    shared = {name for name in found if name.startswith("/dev/shm/")}
+    if not shared:
+        return found
+    in_use = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        if process.name != str(os.getpid()):
+            with contextlib.suppress(OSError):
+                in_use |= {line.split()[-1] for line in (process / "maps").read_text().splitlines()}
+    return found - (shared & in_use)
 
 
 def _threads():
