@@ -112,7 +112,8 @@ class LoopbackServer:
     def _check(self, held: int) -> None:
         """Sees that this server answers, and that nothing of what was saved is missing."""
         with self._stopping_on_error():
-            info = Watchdog(self.address, self.table, _ANSWER).look("its start")
+            watchdog = Watchdog(self.address, self.table, _ANSWER)
+            info = watchdog.look("its start", patience=_ANSWER)
             if info.current_size != held:
                 # Reverb begins with an empty table, without a word, if a file is missing.
                 raise LoadError(

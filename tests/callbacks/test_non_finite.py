@@ -7,7 +7,7 @@ import pytest
 from kerasrl.callbacks import Checkpoint, Collect
 from kerasrl.errors import NonFiniteLoss
 
-SHORT = {"steps_per_epoch": 8, "batch_size": 4, "verbose": 0}
+SHORT = {"steps_per_epoch": 8, "batch_size": 4, "seed": 0, "verbose": 0}
 
 
 @pytest.fixture
