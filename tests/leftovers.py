@@ -1,6 +1,5 @@
 """What a test may leave behind: processes, threads, ports, sockets, shared memory and files."""
 
-import contextlib
 import gc
 import os
 import socket
@@ -40,9 +39,23 @@ def _ours(found):
     in_use = set()
     for process in Path("/proc").glob("[0-9]*"):
         if process.name != str(os.getpid()):
-            with contextlib.suppress(OSError):
-                in_use |= {line.split()[-1] for line in (process / "maps").read_text().splitlines()}
-    return found - (shared & in_use)
+            in_use |= _mapped(process)
+    return found - {name for name in shared if _inode(name) in in_use}
+
+
+def _mapped(process):
+    """The inodes that a process has mapped: the maker of a semaphore maps it by another name."""
+    try:
+        return {int(line.split()[4]) for line in (process / "maps").read_text().splitlines()}
+    except OSError:
+        return set()
+
+
+def _inode(name):
+    try:
+        return os.stat(name).st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _threads():
@@ -85,3 +98,20 @@ def is_listened_on(port):
     """Whether something listens on a port of this machine."""
     with socket.socket(socket.AF_INET6) as probe:
         return probe.connect_ex(("::1", port)) == 0
+
+
+def bound_devices(port):
+    """The devices that this process's sockets that listen on `port` are bound to."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                continue
+            copy = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        with copy:
+            listening = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if listening and copy.getsockname()[1] == port:
+                found.append(copy.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16))
+    return found

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import socket
 import threading
 import time
 import warnings
@@ -10,17 +9,13 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from leftovers import is_listened_on
 
 import kerasrl
 from kerasrl.callbacks import Collect, Evaluation
 from kerasrl.errors import AgentStateError
 
 SHORT = {"steps_per_epoch": 8, "batch_size": 4, "verbose": 0}
-
-
-def is_listened_on(port):
-    with socket.socket(socket.AF_INET6) as probe:
-        return probe.connect_ex(("::1", port)) == 0
 
 
 class Spy(keras.callbacks.Callback):

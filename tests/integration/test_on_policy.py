@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from leftovers import is_listened_on
 
 import kerasrl
 from kerasrl.callbacks import CollectEpisodes, CollectRollouts
@@ -140,11 +141,6 @@ def handles():
     gc.collect()
     tasks, files = os.listdir("/proc/self/task"), os.listdir("/proc/self/fd")
     return np.array([threading.active_count(), len(tasks), len(files)])
-
-
-def is_listened_on(port):
-    with socket.socket(socket.AF_INET6) as probe:
-        return probe.connect_ex(("::1", port)) == 0
 
 
 class Spy(keras.callbacks.Callback):

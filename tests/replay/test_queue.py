@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import tensorflow as tf
+from leftovers import bound_devices
 
 from kerasrl import envs
 from kerasrl.errors import PortInUse, ReplayError
@@ -234,28 +235,11 @@ def test_a_queue_that_is_not_open_says_so():
         queue.info()
 
 
-def sockets(port):
-    """The devices that this process's sockets that listen on `port` are bound to."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                continue
-            copy = socket.socket(fileno=os.dup(int(name)))
-        except OSError:
-            continue
-        with copy:
-            listening = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if listening and copy.getsockname()[1] == port:
-                found.append(copy.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16))
-    return found
-
-
 def test_the_port_is_on_loopback_only_and_is_freed():
     port = free_port()
     with Queue(port) as queue:
         queue.open(SPEC)
-        assert set(sockets(port)) == {b"lo\0"}
+        assert set(bound_devices(port)) == {b"lo\0"}
         with pytest.raises(PortInUse, match=f"port {port} "):
             Queue(port).open(SPEC)
     with Queue(port) as again:

@@ -9,6 +9,7 @@ import time
 import pytest
 import reverb
 import tensorflow as tf
+from leftovers import bound_devices
 
 from kerasrl.errors import PortInUse, ReplayError
 from kerasrl.replay import Uniform, server
@@ -27,23 +28,6 @@ def port_of(replay):
     return int(replay._table.server.address.rsplit(":", 1)[1])
 
 
-def listeners(port):
-    """The devices that this process's sockets that listen on `port` are bound to."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                continue
-            copy = socket.socket(fileno=os.dup(int(name)))
-        except OSError:
-            continue
-        with copy:
-            listening = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if listening and copy.getsockname()[1] == port:
-                found.append(copy.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16))
-    return found
-
-
 def wait_until(condition, seconds=10):
     """gRPC closes its sockets and ends its threads a moment after `stop` has returned."""
     end = time.monotonic() + seconds
@@ -54,7 +38,7 @@ def wait_until(condition, seconds=10):
 
 def test_every_listening_socket_is_bound_to_loopback():
     with open_replay() as replay:
-        devices = listeners(port_of(replay))
+        devices = bound_devices(port_of(replay))
     assert devices
     assert set(devices) == {b"lo\0"}
 
@@ -128,7 +112,7 @@ def test_a_port_that_another_process_shares(monkeypatch):
         with pytest.raises(PortInUse, match=f"port {port} is shared with another process: 2 "):
             open_replay(port)
         monkeypatch.undo()
-        wait_until(lambda: len(listeners(port)) == 1)  # Ours is gone.
+        wait_until(lambda: len(bound_devices(port)) == 1)  # Ours is gone.
 
 
 @pytest.mark.fault(35)
@@ -248,7 +232,7 @@ def test_close_frees_port_and_threads_and_no_file_is_kept(monkeypatch, tmp_path)
     replay.close()
     assert os.listdir(tmp_path) == []
     wait_until(lambda: len(os.listdir("/proc/self/task")) <= threads)
-    wait_until(lambda: not listeners(port))
+    wait_until(lambda: not bound_devices(port))
     with open_replay(port) as again:
         assert port_of(again) == port
 
@@ -276,7 +260,7 @@ def test_a_kernel_that_refuses(monkeypatch, tmp_path):
     assert os.listdir(tmp_path) == []
     assert replay.size == 0
     replay.close()
-    wait_until(lambda: not listeners(port))
+    wait_until(lambda: not bound_devices(port))
 
 
 def _free_port():
