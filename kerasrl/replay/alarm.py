@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kerasrl.errors import ReplayError, ReplayUnavailable
 from kerasrl.replay.watchdog import Watchdog, can_sample
+from kerasrl.replay.weakly import weakly
 
 _PAUSE = 0.05  # Seconds from one look at the bell to the next.
 _PERIOD = 0.5  # Seconds from one look at the server to the next.
@@ -33,7 +34,10 @@ class Alarm:
 
     def __init__(self, watchdog: Watchdog):
         self._watchdog = watchdog
-        self._bell = tf.queue.FIFOQueue(1, [tf.bool], [()])  # It rings once it holds something.
+        # It rings once it holds something. TensorFlow would keep some memory for a name of its own.
+        self._bell = tf.lookup.experimental.MutableHashTable(
+            tf.int64, tf.int64, 0, experimental_is_anonymous=True
+        )
         self._closed = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -50,19 +54,18 @@ class Alarm:
                 its connection, but the iterators.
             spec: `tf.TensorSpec` of the one tensor that it gives, `[None, ...]`.
         """
+        begin, fail, bell = weakly(self._begin), weakly(self._fail), self._bell
 
         def listen(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             begun = tf.cond(
-                number == 0, lambda: tf.numpy_function(self._begin, [], tf.bool), lambda: False
+                number == 0, lambda: tf.numpy_function(begin, [], tf.bool), lambda: False
             )
             with tf.control_dependencies([begun]):
-                return tf.zeros((0, *spec.shape[1:]), spec.dtype), self._bell.size() > 0
+                return tf.zeros((0, *spec.shape[1:]), spec.dtype), bell.size() > 0
 
         def checked(stack: tf.Tensor, rings: tf.Tensor) -> tf.Tensor:
             # Raised here, where it is asked for, and not while nobody asks.
-            failing = tf.cond(
-                rings, lambda: tf.numpy_function(self._fail, [], tf.bool), lambda: False
-            )
+            failing = tf.cond(rings, lambda: tf.numpy_function(fail, [], tf.bool), lambda: False)
             with tf.control_dependencies([failing]):
                 return tf.ensure_shape(stack, spec.shape)
 
@@ -70,9 +73,9 @@ class Alarm:
 
         def one_of_two(first: tf.Tensor) -> tf.data.Dataset:
             data = make_stacks().map(lambda stack: (tf.ensure_shape(stack, spec.shape), False))
-            bell = _slow_numbers().map(listen)
+            rung = _slow_numbers().map(listen)
             chosen = data.take(tf.where(first, all_of_them, none))
-            return chosen.concatenate(bell.take(tf.where(first, none, all_of_them)))
+            return chosen.concatenate(rung.take(tf.where(first, none, all_of_them)))
 
         # Not deterministic means: whichever has something to give first.
         both = tf.data.Dataset.from_tensor_slices([True, False]).interleave(
@@ -103,7 +106,8 @@ class Alarm:
 
     def _ring(self, failure: ReplayError) -> None:
         self.failure = self._watchdog.failure = failure
-        self._bell.enqueue(True)
+        ringing = tf.constant(1, tf.int64)
+        self._bell.insert(ringing, ringing)
 
     def _watch(self) -> None:
         self._seen, self._warned = time.monotonic(), False

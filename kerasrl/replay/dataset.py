@@ -5,7 +5,9 @@ are shuffled independently, and batch j takes the j-th row of every block: each 
 draw of B stored transitions with replacement, and only K successive batches share their blocks.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ import tensorflow as tf
 
 from kerasrl.replay.alarm import Alarm
 from kerasrl.replay.packing import Packer
+from kerasrl.replay.rollout_reader import RolloutReader
 from kerasrl.replay.seeded import SeededSampler
+from kerasrl.replay.weakly import weakly
 
 _IN_FLIGHT = 64
 _PREFETCHED = 4
@@ -80,19 +84,16 @@ def repeatable(
 ) -> tf.data.Dataset:
     """Batches drawn on demand by a seeded sampler; see `free_running` for the rest."""
     signature = tf.TensorSpec((None, batch_size, block.shape[1]), tf.uint8)
-    batches = tf.data.Dataset.from_generator(
-        lambda: sampler.draws(batch_size), output_signature=signature
-    )
+    draws = functools.partial(weakly(sampler.draws), batch_size)
+    batches = tf.data.Dataset.from_generator(draws, output_signature=signature)
     return batches.unbatch().map(packer.unpack).with_options(pipeline_options())
 
 
-def once(
-    fetch: Callable[[], np.ndarray | None], rollout: tf.TensorSpec, packer: Packer
-) -> tf.data.Dataset:
+def once(reader: RolloutReader, rollout: tf.TensorSpec, packer: Packer) -> tf.data.Dataset:
     """Rollouts in the order in which they are fetched; none is fetched before it is due.
 
     Args:
-        fetch: callable that waits for a packed rollout and returns it, or None after the last one.
+        reader: `RolloutReader` that they come from.
         rollout: `tf.TensorSpec` of a packed rollout, uint8 `[1, bytes]`.
         packer: the `Packer` of the rollout.
 
@@ -100,9 +101,11 @@ def once(
         `tf.data.Dataset` of dicts of nests of `[T, N, ...]` tensors.
     """
 
+    reference = weakref.WeakMethod(reader.rollouts)  # See `weakly`; this one ends quietly.
+
     def draw() -> Iterator[np.ndarray]:
-        while (packed := fetch()) is not None:
-            yield packed
+        rollouts = reference()
+        return iter(()) if rollouts is None else rollouts()
 
     def unpack(packed: tf.Tensor) -> dict[str, Any]:
         return tf.nest.map_structure(lambda leaf: leaf[0], packer.unpack(packed))

@@ -132,7 +132,7 @@ class Queue:
             contents.check_same(self._checkpoint, pace, self._pace)
         self._pace = pace
         self._table.watchdog.failure = None
-        rollouts = dataset.once(self._reader.fetch, self._rollout, self.packer).map(examples)
+        rollouts = dataset.once(self._reader, self._rollout, self.packer).map(examples)
         return dataset.minibatches(
             rollouts, batch_size, epochs, self._seed, self._passes, self._used
         )

@@ -34,7 +34,6 @@ class RolloutReader:
     """
 
     def __init__(self, table: ServedTable, expected: Callable[[], bool]):
-        # TensorFlow never lets go of a dataset's Python function, and so of the reader.
         self._table: Any = table
         self._watchdog = table.watchdog
         self._expected: Any = expected
@@ -76,6 +75,11 @@ class RolloutReader:
             self._newest.append(rollout)
             self._fetched += 1
             return rollout
+
+    def rollouts(self) -> Iterator[np.ndarray]:
+        """The rollouts, each fetched when it is asked for, until there will be no other."""
+        while (rollout := self.fetch()) is not None:
+            yield rollout
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -53,10 +53,7 @@ class SeededSampler:
         """Ends sampling; to be called before the server stops."""
         with contextlib.suppress(ReplayError), self.held():
             pass  # A draw that is under way ends first.
-        # TensorFlow never lets go of a dataset's Python function, nor that of this sampler.
-        self._table = self._samples = self._rest = None
-        self._keys = []
-        self._forget()
+        self._table = self._samples = None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
