@@ -128,6 +128,16 @@ class RunCallbacks(keras.callbacks.CallbackList):
         self._interruption.deferred = False
         self._interruption.check()
 
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Raises what ended a step that Keras takes for the end of the data.
+
+        With several replicas the replay's error may reach one of them, and another the end.
+        """
+        within_step, replay = self._interruption.deferred, self.model.run.replay
+        if within_step and replay is not None and (failure := replay.failure()):
+            raise failure
+        super().on_epoch_end(epoch, logs)
+
     def on_train_end(self, logs: Any = None) -> None:
         """Puts signals off until everything is closed."""
         self._interruption.deferred = True

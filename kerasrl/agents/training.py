@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kerasrl.agents import fitting, offline, resuming, run_callbacks, run_length
 from kerasrl.agents.interruption import Interrupted, Interruption
+from kerasrl.errors import KerasRLError, ReplayError
 
 
 def fit(
@@ -62,23 +63,37 @@ def fit(
         run.keras_callbacks = run_callbacks.keras_callbacks(
             agent, interruption, epochs, steps_per_epoch, verbose
         )
-        try:
-            return keras_fit(
-                dataset,
-                epochs=epochs,
-                steps_per_epoch=steps_per_epoch,
-                initial_epoch=initial_epoch,
-                callbacks=run.keras_callbacks,
-                verbose=verbose,
-            )
-        except Interrupted:
-            run.keras_callbacks.on_train_end()
-            raise
-        except tf.errors.OpError as error:
-            failure = None if run.replay is None else run.replay.failure()
-            if failure is None:
-                raise
+        return _train(
+            run,
+            keras_fit,
+            dataset,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            initial_epoch=initial_epoch,
+            callbacks=run.keras_callbacks,
+            verbose=verbose,
+        )
+
+
+def _train(
+    run: fitting.Run, keras_fit: Any, dataset: tf.data.Dataset, **arguments: Any
+) -> keras.callbacks.History:
+    """Calls Keras, and sees to it that an error says where it comes from."""
+    try:
+        return keras_fit(dataset, **arguments)
+    except Interrupted:
+        run.keras_callbacks.on_train_end()
+        raise
+    except Exception as error:
+        if (failure := _failure_of_replay(run, error)) is not None:
             raise failure from error
-        except Exception as error:
-            run.keras_callbacks.blame(error)
-            raise
+        run.keras_callbacks.blame(error)
+        raise
+
+
+def _failure_of_replay(run: fitting.Run, error: Exception) -> ReplayError | None:
+    """The replay's own error, where TensorFlow or Keras may have put another in its place."""
+    own = isinstance(error, KerasRLError)
+    if own or run.replay is None or not isinstance(error, tf.errors.OpError | ValueError):
+        return None
+    return run.replay.failure()

@@ -14,6 +14,7 @@ from leftovers import is_listened_on
 
 import kerasrl
 from kerasrl.callbacks import CollectEpisodes, CollectRollouts
+from kerasrl.errors import ReplayUnavailable
 from kerasrl.replay import Queue
 from kerasrl.testing import CountingEnv
 
@@ -270,3 +271,20 @@ def test_an_agent_comes_back_whole(make_agent, tiny_env, tmp_path, kind):
         done[0] + 1,
         done[1] + more,
     )
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_an_error_that_keras_takes_for_the_end_of_the_data(steps):
+    """As may come out of a pipeline for several replicas."""
+
+    class Ends(Queue):
+        def dataset(self, *args, **kwargs):
+            return super().dataset(*args, **kwargs).take(steps)
+
+        def failure(self):
+            return ReplayUnavailable("the server is gone")
+
+    agent = kerasrl.A2C()
+    agent.compile()
+    with pytest.raises(ReplayUnavailable, match="the server is gone"):
+        agent.fit("CartPole-v1", epochs=2, steps_per_epoch=4, replay=Ends(), verbose=0)
