@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from kerasrl.callbacks.collector import Collector, check_replicas, within_bounds
+from kerasrl.callbacks.collector import check_replicas, within_bounds
+from kerasrl.callbacks.queue_collector import QueueCollector
 from kerasrl.errors import ArgumentError, EnvError
 from kerasrl.replay import RolloutWriter, rollout_spec
 
 
-class CollectEpisodes(Collector):
+class CollectEpisodes(QueueCollector):
     """Runs whole episodes with the newest policy, and has the agent learn from just these.
 
     Before every update it runs `episodes` episodes, and puts them into the replay's queue as one
@@ -69,20 +70,6 @@ class CollectEpisodes(Collector):
                 f"received {together}."
             )
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Collects the episodes of an update."""
-        super().on_train_batch_begin(batch, logs)
-        before = self._taken
-        self._refresh()
-        if not self._at_start:
-            self._restart(seed=None)
-        self._replay.insert(self._run_episodes())
-        self.model.env_steps.assign_add(self._taken - before)
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Ends the dataset, of which more may have been asked for ahead of time."""
-        self._replay.finish()
-
     def get_state(self) -> dict[str, Any]:
         """That of every collector, and whether all episodes are at their start."""
         return {**super().get_state(), "at_start": self._at_start}
@@ -102,7 +89,9 @@ class CollectEpisodes(Collector):
         """Whether the budget of environment steps is used up."""
         return self._taken >= self._budget
 
-    def _run_episodes(self) -> np.ndarray:
+    def _collect(self) -> np.ndarray:
+        if not self._at_start:
+            self._restart(seed=None)
         writer = RolloutWriter(self._replay.packer, self._taken_before + self._taken)
         num_envs = self._environments.num_envs
         columns = [list(range(env, self.episodes, num_envs)) for env in range(num_envs)]

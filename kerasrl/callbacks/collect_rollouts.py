@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from kerasrl.callbacks.collector import Collector, check_replicas, within_bounds
+from kerasrl.callbacks.collector import check_replicas, within_bounds
+from kerasrl.callbacks.queue_collector import QueueCollector
 from kerasrl.errors import ArgumentError
 from kerasrl.replay import RolloutWriter, rollout_spec
 
 _LONG = 100_000  # Environment steps without the end of an episode.
 
 
-class CollectRollouts(Collector):
+class CollectRollouts(QueueCollector):
     """Acts for a number of steps with the newest policy, and has the agent learn from just these.
 
     Before every update that needs one it collects a rollout of `length` steps in each of the N
@@ -75,20 +76,6 @@ class CollectRollouts(Collector):
                 "nothing is collected within an execution. Change one of them."
             )
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Collects a rollout when the last one has been learned from."""
-        super().on_train_batch_begin(batch, logs)
-        if self._updates % self.updates_per_turn == 0:
-            before = self._taken
-            self._refresh()
-            self._replay.insert(self._rollout())
-            self.model.env_steps.assign_add(self._taken - before)
-            self._warn_of_endless_episodes()
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Ends the dataset, of which more may have been asked for ahead of time."""
-        self._replay.finish()
-
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on where `get_state` was called, with another rollout if there is none to go on."""
         super().set_state(state)
@@ -98,8 +85,11 @@ class CollectRollouts(Collector):
     @property
     def exhausted(self) -> bool:
         """Whether the budget of environment steps is used up."""
-        learned = self._updates % self.updates_per_turn == 0
-        return learned and self._budget - self._taken < self._env_steps_per_rollout
+        return self._due and self._budget - self._taken < self._env_steps_per_rollout
+
+    @property
+    def _due(self) -> bool:
+        return self._updates % self.updates_per_turn == 0
 
     @property
     def _env_steps_per_rollout(self) -> int:
@@ -116,7 +106,7 @@ class CollectRollouts(Collector):
                 stacklevel=2,
             )
 
-    def _rollout(self) -> np.ndarray:
+    def _collect(self) -> np.ndarray:
         writer = RolloutWriter(self._replay.packer, self._taken_before + self._taken)
         following = writer.column("next_policy")
         truncations = []
@@ -136,4 +126,5 @@ class CollectRollouts(Collector):
         following[-1] = self._policy(self._observation)
         for t, truncated, output in truncations:
             following[t, truncated] = output[truncated]
+        self._warn_of_endless_episodes()
         return writer.packed

@@ -1,6 +1,7 @@
 """PPO, A2C and REINFORCE under `MirroredStrategy`, on two logical CPUs in a process of its own."""
 
 SCRIPT = """
+import time
 import numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
@@ -110,6 +111,18 @@ with kerasrl.replay.Queue() as queue:
             print("a run ends")
         except KeyboardInterrupt:
             print("an interrupted run ends")
+
+class SlowEvaluation(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        time.sleep(3)
+
+# It may take longer until the next rollout is begun than the queue would wait for it.
+with kerasrl.replay.Queue(timeout=2) as queue:
+    agent.fit(
+        "CartPole-v1", epochs=3, steps_per_epoch=1, num_envs=2, callbacks=[SlowEvaluation()],
+        replay=queue, verbose=0,
+    )
+    print("a slow evaluation is waited for")
 """
 
 
@@ -124,5 +137,6 @@ def test_two_replicas_do_what_one_does(run_python):
         "odd rollouts are refused",
         "a run ends",
         "an interrupted run ends",
+        "a slow evaluation is waited for",
     ):
         assert line in output
