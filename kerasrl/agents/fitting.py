@@ -30,17 +30,11 @@ class Run:
         callbacks: list of the callbacks at work, but for Keras's own History and progress bar.
         seed: int or None, as given to `fit`.
         env_steps: int or None, the budget of environment steps.
-        on_env_error, max_env_restarts, env_timeout, nan_policy: as given to `fit`.
+        faults: `FaultPolicy`, what is done when an environment fails.
         evaluates_in_training_environment: bool, whether an evaluation leaves the environments in
             the middle of another episode.
         resumed: `Resumed`, the checkpoint that is gone on from; None for a new run.
         keras_callbacks: Keras's list of all callbacks.
-
-    Attributes:
-        faults: `FaultPolicy`, what is done when an environment fails.
-
-    Raises:
-        ArgumentError: when an argument is none that is served.
     """
 
     environments: Any = None
@@ -49,18 +43,10 @@ class Run:
     callbacks: list[keras.callbacks.Callback] = dataclasses.field(default_factory=list)
     seed: int | None = None
     env_steps: int | None = None
-    on_env_error: str = "raise"
-    max_env_restarts: int = 10
-    env_timeout: float = 60.0
-    nan_policy: str = "raise"
+    faults: envs.FaultPolicy = envs.FaultPolicy()
     evaluates_in_training_environment: bool = False
     resumed: Any = None
     keras_callbacks: Any = None
-
-    def __post_init__(self) -> None:
-        self.faults = envs.FaultPolicy(
-            self.on_env_error, self.max_env_restarts, self.env_timeout, self.nan_policy
-        )
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ class NonFiniteCheck(keras.callbacks.Callback):
         found = {name: value for name, value in (logs or {}).items() if not math.isfinite(value)}
         if not found or self._warned:
             return
-        if self.model.run.nan_policy == "warn":
+        if self.model.run.faults.nan_policy == "warn":
             self._warned = True
             warnings.warn(self._message(found), stacklevel=2)
         else:

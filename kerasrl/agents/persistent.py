@@ -1,0 +1,132 @@
+"""What of an agent goes into files: itself, its weights, its policy."""
+
+import os
+from typing import Any
+
+import keras
+
+from kerasrl import saving
+from kerasrl.agents import building, exporting, fitting
+from kerasrl.errors import ArgumentError
+
+
+class Persistent(keras.Model):
+    """The part of `Agent` that saves it and makes it anew."""
+
+    def save(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, save_format: Any = None
+    ) -> None:
+        """Writes the whole agent, with its optimizers and counters, to a `.keras` file.
+
+        `kerasrl.load` reads it. It takes the place of an earlier file when it is whole.
+
+        Args:
+            filepath: str or path, ending in `.keras`; its directory must exist.
+            overwrite: bool, whether an earlier file may be replaced.
+            save_format: "keras", or None for the same.
+
+        Raises:
+            ArgumentError: when an argument asks for another format, or for a file that is there.
+            SaveError: when the file cannot be written; an earlier one is as it was.
+        """
+        if save_format not in (None, "keras"):
+            raise ArgumentError(
+                f'an agent is saved in the format "keras"; received {save_format!r}. See '
+                "export_policy for a SavedModel of the policy."
+            )
+        building.check_overwrite(filepath, overwrite)
+        saving.save_agent(self, filepath)
+
+    def save_weights(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, save_format: Any = None
+    ) -> None:
+        """Writes the variables, the optimizers' included, to a `.weights.h5` file.
+
+        Args:
+            filepath: str or path, ending in `.weights.h5`; its directory must exist.
+            overwrite: bool, whether an earlier file may be replaced.
+            save_format: "h5", or None for the same.
+
+        Raises:
+            ArgumentError: when an argument asks for another format, or for a file that is there.
+            SaveError: when the file cannot be written; an earlier one is as it was.
+        """
+        if save_format not in (None, "h5"):
+            raise ArgumentError(f'weights are saved in the format "h5"; received {save_format!r}.')
+        building.check_overwrite(filepath, overwrite)
+        saving.save_weights(self, filepath)
+
+    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
+        """Sets the variables to those of a `.weights.h5` file, which need not be trusted.
+
+        Args:
+            filepath: str or path of a file that `save_weights` wrote, of an agent like this one.
+
+        Raises:
+            LoadError: when the file cannot be read or is refused.
+            MismatchError: when its variables are not this agent's; none has been changed then.
+        """
+        saving.load_weights(self, filepath)
+
+    def export_policy(
+        self,
+        directory: str | os.PathLike[str],
+        format: str = "saved_model",
+        results: dict[str, float] | None = None,
+    ) -> None:
+        """Writes the policy for use without the agent, and without kerasrl.
+
+        The directory then holds a `policy.json` that describes the policy, and a program with the
+        functions `act`, the greedy actions, which are the agent's own for the same observations;
+        and `sample`, of an agent that has it. Both take any number of observations. Normalisation
+        is inside; actions are in the environment's units. See `kerasrl.load_policy`, and
+        `docs/export.md` for how to use it with TensorFlow alone.
+
+        Args:
+            directory: str or path, made if it is missing. An earlier export in it is replaced as a
+                whole, when the new one is complete.
+            format: "saved_model"; or "tflite", a `policy.tflite` that needs none but TensorFlow
+                Lite's own operations.
+            results: dict of what the policy is worth, as `evaluate(env, return_dict=True)` gives,
+                to be kept in `policy.json`.
+
+        Raises:
+            AgentStateError: when the agent is not built.
+            ArgumentError: when the directory holds something else than an export, or an argument
+                cannot work.
+            NetworkError: when a network cannot be expressed in the format.
+            SaveError: when it cannot be written; what was there before is as it was.
+        """
+        exporting.export_policy(self, directory, format, results)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Persistent":
+        """Makes an agent from what `get_config` gave."""
+        return cls(**building.deserialize(config, custom_objects))
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """The spaces, as JSON has them."""
+        return building.built_spec(self).get_config() if self.built else None
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Builds the networks for what `get_build_config` gave."""
+        self.build(building.spec_from_config(config))
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """The arguments of `compile`, optimizers serialized."""
+        if not fitting.is_compiled(self):
+            return None
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **{name: serialize(getattr(self, name)) for name in building.optimizers(self)},
+            "steps_per_execution": int(self._steps_per_execution.numpy()),
+            "jit_compile": self.jit_compile,
+            "run_eagerly": self.run_eagerly,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles with what `get_compile_config` gave, and makes the optimizers' variables."""
+        self.compile(**building.deserialize(config))
+        if self.built:
+            for name, variables in self.optimized_variables().items():
+                getattr(self, name).build(variables)
