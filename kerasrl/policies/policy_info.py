@@ -1,6 +1,5 @@
 """What `policy.json` says of an exported policy: written, and read without trusting it."""
 
-import hashlib
 import json
 import os
 import reprlib
@@ -12,6 +11,7 @@ from kerasrl.envs import EnvSpec
 from kerasrl.envs.spec_config import check_spec_config
 from kerasrl.errors import LoadError, MismatchError, SpaceError
 from kerasrl.policies.input_names import input_names
+from kerasrl.saving.listing import first_difference, listing
 from kerasrl.version import __version__
 
 EXPORT_FORMATS = ("saved_model", "tflite")
@@ -32,14 +32,13 @@ def write_info(directory: Path, spec: EnvSpec, info: dict[str, Any]) -> None:
     Raises:
         SpaceError: when it takes too much to describe the spaces.
     """
-    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
     info = {
         "format_version": _VERSION,
         **info,
         "inputs": input_names(spec.observation_space),
         "output": "action",
         **spec.get_config(),
-        "files": {path.relative_to(directory).as_posix(): _described(path) for path in files},
+        "files": listing(directory),
     }
     text = json.dumps(_without_infinities(info), indent=1, allow_nan=False)
     if len(text) > _MAX_BYTES:
@@ -90,15 +89,11 @@ def read_info(directory: str | os.PathLike[str]) -> tuple[dict[str, Any], EnvSpe
 
 def check_files(directory: Path, info: dict[str, Any]) -> None:
     """Raises `LoadError` unless the policy's files are those that were written."""
-    found = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*")}
-    for name, described in info["files"].items():
-        path = found.get(name)
-        if path is None or not path.is_file() or _described(path) != described:
-            raise LoadError(
-                f"{directory} is not whole: {name} is "
-                f"{'missing' if path is None else 'not what was written'}. Copy the directory "
-                "again, or export the policy again."
-            )
+    if difference := first_difference(directory, info["files"]):
+        raise LoadError(
+            f"{directory} is not whole: {difference}. Copy the directory again, or export the "
+            "policy again."
+        )
 
 
 def are_results(value: Any) -> bool:
@@ -176,14 +171,6 @@ _RULES = {
     "output": ('"action"', lambda value: value == "action"),
     "files": ("a dict of dicts with bytes and sha256", _are_files),
 }
-
-
-def _described(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def _without_infinities(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from typing import Any
 
 from kerasrl.errors import ArgumentError, LoadError, MismatchError
 from kerasrl.saving.atomic import explained, replacing_directory
+from kerasrl.saving.listing import first_difference, listing
 from kerasrl.version import __version__
 
 _FORMAT = 1
@@ -128,15 +128,7 @@ class CheckpointDirectory:
 
 
 def _write_manifest(directory: Path) -> None:
-    files = {
-        path.relative_to(directory).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": _sha256(path),
-        }
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    }
-    manifest = {"format": _FORMAT, "kerasrl": __version__, "files": files}
+    manifest = {"format": _FORMAT, "kerasrl": __version__, "files": listing(directory)}
     (directory / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
@@ -150,25 +142,11 @@ def _fault(directory: Path) -> str | None:
                 f"{directory} was written by kerasrl {manifest['kerasrl']}, in a format that "
                 f"kerasrl {__version__} does not know. Update kerasrl, or begin anew elsewhere."
             )
-        for name, expected in files.items():
-            path = directory / name
-            if path.stat().st_size != expected["bytes"]:
-                return f"{name} has {path.stat().st_size} bytes instead of {expected['bytes']}"
-            if _sha256(path) != expected["sha256"]:
-                return f"{name} is not what was written"
+        return first_difference(directory, files)
     except MismatchError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
-    return None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _remove(directory: Path) -> None:
