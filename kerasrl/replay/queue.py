@@ -8,15 +8,15 @@ import numpy as np
 import reverb
 import tensorflow as tf
 
-from kerasrl.errors import ArgumentError, ReplayError
+from kerasrl.errors import ArgumentError
 from kerasrl.replay import contents, dataset
 from kerasrl.replay.packing import Packer
 from kerasrl.replay.rollout_reader import RolloutReader
+from kerasrl.replay.served_replay import ServedReplay
 from kerasrl.replay.served_table import ServedTable
-from kerasrl.replay.watchdog import check_timeout
 
 
-class Queue:
+class Queue(ServedReplay):
     """Rollouts, first in, first out, each sampled once, in a Reverb server within this process.
 
     On-policy agents learn from it. Every `fit` begins with an empty queue, or with that of a
@@ -40,9 +40,7 @@ class Queue:
     """
 
     def __init__(self, port: int | None = None, timeout: float = 60.0):
-        self._port = port
-        self._timeout = check_timeout(timeout)
-        self._table: Any = None
+        super().__init__(port, timeout)
         self.expected = True
 
     def open(
@@ -172,19 +170,6 @@ class Queue:
         if self._table is not None:
             self._reader.finish()
 
-    def failure(self) -> ReplayError | None:
-        """The error behind the TensorFlow error that a dataset ended with; None if all is well."""
-        return None if self._table is None else self._table.watchdog.find_failure()
-
-    def info(self, timeout: float = 10) -> Any:
-        """Reverb's own account of the table, a `reverb.TableInfo`; its sizes count rollouts.
-
-        Args:
-            timeout: float, seconds to wait for the server.
-        """
-        self._require_open()
-        return self._table.info(timeout)
-
     def close(self) -> None:
         """Stops the server. Does nothing when it is closed."""
         if self._table is None:
@@ -193,12 +178,6 @@ class Queue:
         self._reader.finish()
         self._reader = None
         table.close()
-
-    def __enter__(self) -> "Queue":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
 
     def _make_table(self, name: str) -> reverb.Table:
         return reverb.Table.queue(name, max_size=1, signature=self._rollout)
@@ -212,7 +191,3 @@ class Queue:
         except BaseException:
             self.close()
             raise
-
-    def _require_open(self) -> None:
-        if self._table is None:
-            raise ReplayError("this replay is not open; fit() opens it, or call open(spec).")

@@ -15,16 +15,16 @@ from kerasrl.replay.blocks import BlockBuffer, rows_per_block
 from kerasrl.replay.memory import warn_if_too_large
 from kerasrl.replay.packing import Packer
 from kerasrl.replay.seeded import SeededSampler
+from kerasrl.replay.served_replay import ServedReplay
 from kerasrl.replay.served_table import ServedTable
 from kerasrl.replay.server import release_freed_memory
-from kerasrl.replay.watchdog import check_timeout
 
 _FLUSH_EVERY = 16  # Blocks.
 _RELEASE_EVERY = 1024  # Blocks.
 _STREAM = 2
 
 
-class Uniform:
+class Uniform(ServedReplay):
     """Experience replay with uniform sampling, in a Reverb server within this process.
 
     `fit` opens and closes the replay that it makes itself. One that is passed to `fit` stays open,
@@ -52,9 +52,7 @@ class Uniform:
                 f"capacity must be a positive int, in transitions; received {capacity!r}."
             )
         self.capacity = capacity
-        self._port = port
-        self._timeout = check_timeout(timeout)
-        self._table: Any = None
+        super().__init__(port, timeout)
         self._spec: Any = None
 
     def open(
@@ -203,19 +201,6 @@ class Uniform:
             return 0
         return min(self._num_blocks, self._max_blocks) * self._rows_per_block
 
-    def failure(self) -> ReplayError | None:
-        """The error behind the TensorFlow error that a dataset ended with; None if all is well."""
-        return None if self._table is None else self._table.watchdog.find_failure()
-
-    def info(self, timeout: float = 10) -> Any:
-        """Reverb's own account of the table, a `reverb.TableInfo`; its sizes count blocks.
-
-        Args:
-            timeout: float, seconds to wait for the server.
-        """
-        self._require_open()
-        return self._table.info(timeout)
-
     def close(self) -> None:
         """Stops the server; what it holds is gone. Does nothing when it is closed."""
         if self._table is None:
@@ -228,12 +213,6 @@ class Uniform:
         finally:
             self._sampler = self._alarm = None
             table.close()
-
-    def __enter__(self) -> "Uniform":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
 
     def _make_table(self, name: str, repeatable: bool) -> reverb.Table:
         selectors = reverb.selectors
@@ -286,10 +265,6 @@ class Uniform:
         except BaseException:
             self.close()
             raise
-
-    def _require_open(self) -> None:
-        if self._table is None:
-            raise ReplayError("this replay is not open; fit() opens it, or call open(spec).")
 
 
 def _stream(seed: int | None) -> np.random.Generator:

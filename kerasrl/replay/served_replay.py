@@ -1,0 +1,50 @@
+"""What every replay has: a table on a server within this process, from opening to closing."""
+
+import abc
+from typing import Any, TypeVar
+
+from kerasrl.errors import ReplayError
+from kerasrl.replay.watchdog import check_timeout
+
+_Self = TypeVar("_Self", bound="ServedReplay")
+
+
+class ServedReplay(abc.ABC):
+    """The base of `Uniform` and `Queue`; a context manager that closes itself.
+
+    Args:
+        port: int, port of the server; None picks a free one.
+        timeout: float, seconds that a call may wait.
+    """
+
+    def __init__(self, port: int | None, timeout: float):
+        self._port = port
+        self._timeout = check_timeout(timeout)
+        self._table: Any = None  # The `ServedTable` while it is open.
+
+    def failure(self) -> ReplayError | None:
+        """The error behind the TensorFlow error that a dataset ended with; None if all is well."""
+        return None if self._table is None else self._table.watchdog.find_failure()
+
+    def info(self, timeout: float = 10) -> Any:
+        """Reverb's own account of the table, a `reverb.TableInfo`; its items are blocks or rollouts.
+
+        Args:
+            timeout: float, seconds to wait for the server.
+        """
+        self._require_open()
+        return self._table.info(timeout)
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Stops the server. Does nothing when it is closed."""
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def _require_open(self) -> None:
+        if self._table is None:
+            raise ReplayError("this replay is not open; fit() opens it, or call open(spec).")
