@@ -137,7 +137,8 @@ def test_a_worker_that_has_died_in_the_meantime(call):
     workers = pids(environments)
     os.kill(workers[2], signal.SIGKILL)
     os.kill(workers[0], signal.SIGTERM)
-    time.sleep(0.1)
+    for pid in (workers[0], workers[2]):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     dead = rf"env worker 0 \(pid {workers[0]}\) died, exit code -15 \(SIGTERM\)[.] env worker 2 "
     with within(5), pytest.raises(EnvWorkerError, match=dead):
         environments.step(np.zeros(3, int)) if call == "step" else environments.reset()

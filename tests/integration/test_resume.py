@@ -27,6 +27,8 @@ RUNS = {
             lambda: Collect(2, 100), 24, 36),
     "SAC": (lambda: kerasrl.SAC(network(2, 3), critic()), "Pendulum-v1",
             lambda: Collect(1, 100), 24, 24),
+    "DDPG": (lambda: kerasrl.DDPG(critic=critic()), "Pendulum-v1",
+             lambda: Collect(1, 100), 24, 52),
     "TD3": (lambda: kerasrl.TD3(critic=critic()), "Pendulum-v1",
             lambda: Collect(1, 100), 24, 28),
     "D4PG": (lambda: kerasrl.D4PG(critic=critic(51)), "Pendulum-v1",
@@ -104,7 +106,7 @@ def results(output):
     "agents",
     [
         ["DQN", "SAC", "PPO"],
-        pytest.param(["TD3", "D4PG", "A2C", "REINFORCE"], marks=pytest.mark.slow),
+        pytest.param(["DDPG", "TD3", "D4PG", "A2C", "REINFORCE"], marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )

@@ -29,6 +29,7 @@ SPEC = {"x": tf.TensorSpec((), tf.int64)}
 ROLLOUT = {"x": tf.TensorSpec((3, 2), tf.int64)}
 SEEDS = [None, 0]
 TIMEOUT = 2
+LONGER = 4  # Leaves time for the warning that comes before the error.
 FIGURES = r"held 1 items of at most 1, with 1 inserted and \d+ sampled"
 
 
@@ -261,14 +262,14 @@ def starved(make_batches, replay):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         batches = iter(make_batches())
-        with within(TIMEOUT + 1), pytest.raises(tf.errors.OpError, match="ReplayStarved: "):
+        with within(2 * LONGER), pytest.raises(tf.errors.OpError, match="ReplayStarved: "):
             next(batches)
     return replay.failure(), [str(warning.message) for warning in warned]
 
 
 @pytest.mark.fault(37)
 def test_a_starved_dataset_warns_once_and_ends():
-    with Uniform(64, timeout=TIMEOUT) as replay:
+    with Uniform(64, timeout=LONGER) as replay:
         replay.open(SPEC)
         replay.insert(replay.packer.rows(63))
         failure, warned = starved(lambda: replay.dataset(4), replay)
@@ -286,7 +287,7 @@ def test_a_starved_dataset_warns_once_and_ends():
 @pytest.mark.fault(37)
 def test_a_starved_queue_warns_once_and_ends():
     """Whoever collects has died without a word."""
-    with Queue(timeout=TIMEOUT) as queue:
+    with Queue(timeout=LONGER) as queue:
         queue.open(ROLLOUT)
         failure, warned = starved(lambda: queue.dataset(lambda rollout: rollout), queue)
     assert isinstance(failure, ReplayStarved)
