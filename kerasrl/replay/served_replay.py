@@ -27,10 +27,16 @@ class ServedReplay(abc.ABC):
         return None if self._table is None else self._table.watchdog.find_failure()
 
     def info(self, timeout: float = 10) -> Any:
-        """Reverb's own account of the table, a `reverb.TableInfo`; its items are blocks or rollouts.
+        """Reverb's own account of the table, whose items are blocks or rollouts.
 
         Args:
             timeout: float, seconds to wait for the server.
+
+        Returns:
+            `reverb.TableInfo`.
+
+        Raises:
+            ReplayError: when the server is gone.
         """
         self._require_open()
         return self._table.info(timeout)
