@@ -29,6 +29,7 @@ ALLOWED = {
 
 # The files that join the two sides.
 ALSO_ALLOWED = {
+    "kerasrl/agents/agent.py": {"envs"},
     "kerasrl/agents/building.py": {"envs"},
     "kerasrl/agents/evaluating.py": {"policies"},
     "kerasrl/agents/exporting.py": {"policies"},
