@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasrl import envs
+from kerasrl import envs, saving
 from kerasrl.envs import EnvSpec
 from kerasrl.errors import AgentStateError, ArgumentError, SpaceError
 
@@ -50,6 +50,19 @@ def spec_from_config(config: dict[str, Any]) -> EnvSpec:
 def optimizers(agent: keras.Model) -> list[str]:
     """The names of the optimizers that the agent's `compile` takes, built or not."""
     return [name for name in inspect.signature(agent.compile).parameters if "optimizer" in name]
+
+
+def make_slots_early(agent: keras.Model) -> None:
+    """Makes the variables of the optimizers before the first step, which is then traced only once.
+
+    It leaves that to the first step where it has to: for layers that are built when they are first
+    called, and for Keras's legacy optimizers.
+    """
+    layers = [part for part in agent.submodules if isinstance(part, keras.layers.Layer)]
+    used = [getattr(agent, name) for name in agent.optimized_variables()]
+    legacy = any(isinstance(each, keras.optimizers.legacy.Optimizer) for each in used)
+    if all(layer.built for layer in layers) and not legacy:
+        saving.make_slots(agent)
 
 
 def check_overwrite(path: str | os.PathLike[str], overwrite: bool) -> None:

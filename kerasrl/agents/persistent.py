@@ -127,6 +127,4 @@ class Persistent(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles with what `get_compile_config` gave, and makes the optimizers' variables."""
         self.compile(**building.deserialize(config))
-        if self.built:
-            for name, variables in self.optimized_variables().items():
-                getattr(self, name).build(variables)
+        saving.make_slots(self)

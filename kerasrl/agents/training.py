@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasrl.agents import fitting, offline, resuming, run_callbacks, run_length
+from kerasrl.agents import building, fitting, offline, resuming, run_callbacks, run_length
 from kerasrl.agents.interruption import Interrupted, Interruption
 from kerasrl.errors import KerasRLError, ReplayError
 
@@ -58,6 +58,7 @@ def fit(
             dataset = fitting.open_replay(agent, run, resources, replay)
         else:
             dataset = resuming.rest_of(dataset, run, steps_per_epoch)
+        building.make_slots_early(agent)
         resuming.restore(agent, run)
         epochs, steps_per_epoch = run_length.length(run, epochs, steps_per_epoch, initial_epoch)
         run.keras_callbacks = run_callbacks.keras_callbacks(

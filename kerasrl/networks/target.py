@@ -32,6 +32,7 @@ class Target(keras.layers.Layer):
         self.step_size = self.add_weight("step_size", (), None, _constant(1.0), trainable=False)
         self.network = clone(source)
         self.network.trainable = False
+        self.built = True
 
     def call(self, inputs: Any) -> Any:
         """The copy's output for `inputs`."""

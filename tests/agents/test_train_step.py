@@ -134,3 +134,15 @@ def test_the_step_is_fit_for_a_tpu(make_agent, kind, seed):
         if output.dtype not in (tf.resource, tf.variant) and not output.shape.is_fully_defined()
     ]
     assert not shapeless
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_step_is_traced_once(make_agent, batches, kind, monkeypatch):
+    agent = make_agent(kind)
+    traces = []
+    original = type(agent).train_step
+    monkeypatch.setattr(
+        type(agent), "train_step", lambda self, data: traces.append(1) or original(self, data)
+    )
+    agent.fit(batches(agent, count=3), verbose=0)
+    assert len(traces) == 1
