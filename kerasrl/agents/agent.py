@@ -145,6 +145,7 @@ class Agent(Persistent):
         max_env_restarts: int = 10,
         env_timeout: float = 60.0,
         nan_policy: str = "raise",
+        strict: bool = False,
     ) -> keras.callbacks.History:
         """Trains the agent.
 
@@ -186,6 +187,8 @@ class Agent(Persistent):
                 a step or a reset. What runs in this process cannot be interrupted.
             nan_policy: what is done about a reward or an observation that is not finite: "raise";
                 "warn" once, and use it; or "zero", to warn once and put 0 in its place.
+            strict: bool, whether an observation outside of the bounds of its space is an error. If
+                not, it is worth one warning, and only every 97th step is looked at.
 
         Returns:
             `keras.callbacks.History`.
@@ -204,7 +207,7 @@ class Agent(Persistent):
             fitting.Run(
                 seed=seed,
                 env_steps=env_steps,
-                faults=FaultPolicy(on_env_error, max_env_restarts, env_timeout, nan_policy),
+                faults=FaultPolicy(on_env_error, max_env_restarts, env_timeout, nan_policy, strict),
             ),
             x,
             epochs=epochs,

@@ -12,7 +12,7 @@ from kerasrl.envs.spec import EnvSpec
 from kerasrl.errors import EnvError
 
 _LARGEST_REWARD = np.finfo(np.float32).max
-_STEPS_TO_BOUNDS = 97  # A prime, so that it is not always the same step of equally long episodes.
+_BOUNDS_PERIOD = 97  # A prime, so that it is not always the same step of equally long episodes.
 
 
 class Episode(NamedTuple):
@@ -60,7 +60,7 @@ class Environments(abc.ABC):
         spec: `EnvSpec` of each environment.
         num_envs: int, N.
         owned: bool, whether `close` closes the environments.
-        faults: `FaultPolicy`, what is done about rewards and observations that are not finite.
+        faults: `FaultPolicy`, what is done about rewards and observations that break the rules.
     """
 
     def __init__(self, spec: EnvSpec, num_envs: int, owned: bool, faults: FaultPolicy):
@@ -68,6 +68,7 @@ class Environments(abc.ABC):
         self.num_envs = num_envs
         self._owned = owned
         self._nan_policy = faults.nan_policy
+        self._strict = faults.strict
         self._reader = ObservationReader(spec.observation_space)
         self._returns = np.zeros(num_envs)
         self._lengths = np.zeros(num_envs, np.int64)
@@ -78,7 +79,8 @@ class Environments(abc.ABC):
         self._cut = self._nothing_cut
         self._seed: int | None = None
         self._warned: set[str] = set()
-        self._steps_to_bounds = _STEPS_TO_BOUNDS
+        self._bounds_period = 1 if faults.strict else _BOUNDS_PERIOD
+        self._steps_to_bounds = self._bounds_period
 
     def reset(self, seed: int | None = None) -> list[np.ndarray]:
         """Starts a new episode everywhere; environment i is seeded with `seed + i`.
@@ -122,6 +124,8 @@ class Environments(abc.ABC):
         episodes = self._finish(ended) if np.count_nonzero(ended) else []
         if observation is not next_observation:
             self._check_finite(observation)
+            if self._strict:
+                self._check_bounds(observation)
         self._steps_to_bounds -= 1
         if self._steps_to_bounds == 0:
             self._check_bounds(next_observation)
@@ -235,19 +239,18 @@ class Environments(abc.ABC):
             )
 
     def _check_bounds(self, observation: list[np.ndarray]) -> None:
-        """Looks for what is outside the space; not at every step, which would slow them down."""
+        """Looks for what is outside of the space; that takes time, so not always at every step."""
         if "bounds" in self._warned:
             return
-        self._steps_to_bounds = _STEPS_TO_BOUNDS
-        found = self._reader.out_of_bounds(observation)
-        if found:
-            self._warned.add("bounds")
-            env, rule = found
-            warnings.warn(
-                f"environment {env}: {rule}. It is used as it is. Mend the environment or the "
-                "bounds of its observation_space.",
-                stacklevel=3,
-            )
+        self._steps_to_bounds = self._bounds_period
+        if (found := self._reader.out_of_bounds(observation)) is None:
+            return
+        env, rule = found
+        way_out = "Mend the environment or the bounds of its observation_space"
+        if self._strict:
+            raise self._error(env, f"{rule}. {way_out}, or leave strict at False")
+        self._warned.add("bounds")
+        warnings.warn(f"environment {env}: {rule}. It is used as it is. {way_out}.", stacklevel=3)
 
     def _doing(self, env: int, action: np.ndarray | None = None) -> str:
         """What an environment is at, in words: a step, or a reset where there is no action."""

@@ -18,6 +18,8 @@ class FaultPolicy:
             step or a reset. What runs in this process cannot be interrupted.
         nan_policy: what is done about a reward or an observation that is not finite as float32:
             "raise"; "warn" once, and use it; or "zero", to warn once and put 0 in its place.
+        strict: bool, whether an observation outside of the bounds of its space is an error. If not,
+            it is worth one warning, and only every 97th step is looked at.
 
     Raises:
         ArgumentError: when an argument is none of these.
@@ -27,10 +29,13 @@ class FaultPolicy:
     max_env_restarts: int = 10
     env_timeout: float = 60.0
     nan_policy: str = "raise"
+    strict: bool = False
 
     def __post_init__(self):
         _check_choice("on_env_error", self.on_env_error, ("raise", "restart"))
         _check_choice("nan_policy", self.nan_policy, ("raise", "warn", "zero"))
+        if not isinstance(self.strict, bool):
+            raise ArgumentError(f"strict must be True or False; received {self.strict!r}.")
         restarts = self.max_env_restarts
         if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 1:
             raise ArgumentError(

@@ -297,6 +297,7 @@ def test_a_whole_vector_is_replaced(mode, fail_at):
     [
         ({"on_env_error": "ignore"}, 'on_env_error must be one of "raise", "restart"; received'),
         ({"nan_policy": None}, 'nan_policy must be one of "raise", "warn", "zero"; received None'),
+        ({"strict": 1}, "strict must be True or False; received 1"),
         ({"max_env_restarts": 0}, "max_env_restarts must be a positive int; received 0"),
         ({"max_env_restarts": 1.5}, "max_env_restarts must be a positive int; received 1.5"),
         ({"env_timeout": 0}, "env_timeout must be a positive number of seconds; received 0"),
@@ -456,10 +457,50 @@ def test_an_observation_out_of_bounds_is_worth_one_warning(at, wrong, sentence):
     assert len(warned) == 1
 
 
+STRICT = envs.FaultPolicy(strict=True)
+
+
 @pytest.mark.fault(7)
-def test_what_is_within_the_bounds_is_worth_none():
+def test_strict_makes_it_an_error_at_once():
+    sentence = r"observation\['kind'\] is 0, outside of its bounds, 1 to 3. .* strict at False"
+    wrong = INSIDE | {"kind": 0}
+    with pytest.raises(EnvError, match=f"^environment 0, step 0 of its episode: {sentence}"):
+        envs.make(lambda: Bounded(at_reset=wrong), 1, STRICT).reset()
+    made = [Bounded(at_step=wrong), Bounded()]
+    environments = envs.make(made.pop, 2, STRICT)
+    environments.reset()
+    with pytest.raises(EnvError, match=f"^environment 1, step 1 of its episode: {sentence}"):
+        environments.step(np.zeros(2, int))
+
+
+@pytest.mark.fault(7)
+def test_strict_looks_at_what_every_episode_begins_with():
+    class Once(Bounded):
+        def step(self, action):
+            self.at_reset = INSIDE | {"kind": 0}
+            return self.at_step, 0.0, True, False, {}
+
+    environments = envs.make(Once, 1, STRICT)
+    environments.reset()
+    with pytest.raises(EnvError, match=r"step 0 of its episode: observation\['kind'\] is 0"):
+        environments.step(np.zeros(1, int))
+
+
+@pytest.mark.fault(7)
+def test_strict_reaches_fit(make_agent):
+    class Far(Bounded):
+        observation_space = gym.spaces.Box(-1, 1, (4,), np.float32)
+
+    env = Far(np.float32([0, 0, 0, 0]), np.float32([0, 0, 2, 0]))
+    with pytest.raises(EnvError, match=r"step 1 .* observation\[2\] is 2.0, outside of its bounds"):
+        make_agent("dqn").fit(env, epochs=1, strict=True, verbose=0)
+
+
+@pytest.mark.fault(7)
+@pytest.mark.parametrize("faults", [envs.FaultPolicy(), STRICT])
+def test_what_is_within_the_bounds_is_worth_none(faults):
     extreme = INSIDE | {"kind": 3, "x": np.float32([-1, -1e30]), "pair": [1, 0]}
-    environments = envs.make(lambda: Bounded(INSIDE, extreme), 2)
+    environments = envs.make(lambda: Bounded(INSIDE, extreme), 2, faults)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         environments.reset()
