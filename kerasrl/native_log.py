@@ -1,6 +1,7 @@
 """Keeps the chatter of native libraries off stderr, and nothing else."""
 
 import contextlib
+import logging
 import os
 import re
 import threading
@@ -30,7 +31,11 @@ def muted() -> Iterator[None]:
     process started meanwhile inherits it. Keep what is done under it short.
     """
     # In memory: LLVM ends the process when what it says cannot be written, as to a full disk.
-    with _lock, os.fdopen(os.memfd_create("kerasrl-stderr"), "w+b") as captured:
+    with (
+        _lock,
+        _logging_left_alone(),
+        os.fdopen(os.memfd_create("kerasrl-stderr"), "w+b") as captured,
+    ):
         stderr = os.dup(2)
         os.dup2(captured.fileno(), 2)
         try:
@@ -40,6 +45,17 @@ def muted() -> Iterator[None]:
             os.close(stderr)
             captured.seek(0)
             _write(b"".join(_without_chatter(captured)))
+
+
+@contextlib.contextmanager
+def _logging_left_alone() -> Iterator[None]:
+    """Keeps Abseil from configuring Python's root logger, which is up to the user."""
+    nobody = logging.NullHandler()
+    logging.root.addHandler(nobody)
+    try:
+        yield
+    finally:
+        logging.root.removeHandler(nobody)
 
 
 def _without_chatter(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -3,6 +3,7 @@ import os
 import sys
 import threading
 
+import absl.logging
 import pytest
 
 from kerasrl.native_log import muted
@@ -109,6 +110,13 @@ def test_one_within_another(capfd):
             os.write(2, b"2\n" + CHATTER.encode())
         os.write(2, b"3\n" + CHATTER.encode())
     assert capfd.readouterr().err == "1\n2\n3\n"
+
+
+def test_the_root_logger_is_left_to_the_user(capfd, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with muted():
+        absl.logging.info("what TensorFlow Lite's converter says")
+    assert logging.root.handlers == []
 
 
 def test_without_a_python_stderr(capfd, monkeypatch):

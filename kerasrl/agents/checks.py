@@ -54,7 +54,10 @@ def check_bounded(agent: keras.Model) -> None:
 
 
 def check_network(argument: str, network: keras.Model, inputs: Any, expected: tuple) -> None:
-    """Calls a network on a batch of zeros and checks what comes out.
+    """Calls a network on batches of zeros and checks what comes out.
+
+    A `Sequential` without an `Input` takes the size of the first batch for that of all, until it
+    has seen another.
 
     Args:
         argument: str, the constructor argument that the network came from.
@@ -65,16 +68,21 @@ def check_network(argument: str, network: keras.Model, inputs: Any, expected: tu
     Raises:
         NetworkError: when the call fails or the output has another shape.
     """
-    batch = tf.nest.map_structure(lambda spec: tf.zeros((1, *spec.shape), spec.dtype), inputs)
-    shapes = tf.nest.map_structure(_described, batch)
+    one, two = _zeros(inputs, 1), _zeros(inputs, 2)
+    shapes = tf.nest.map_structure(_described, one)
     rule = f"{argument} must map {shapes} to a float tensor of shape {list(expected)}"
     try:
-        output = network(batch, training=False)
+        network(one, training=False)
+        output = network(two, training=False)
     except (ValueError, TypeError, KeyError, tf.errors.InvalidArgumentError) as error:
         raise NetworkError(f"{rule}; calling it failed with: {error}") from error
     if not _fits(output, expected):
         received = tf.nest.map_structure(_described, output)
         raise NetworkError(f"{rule}; received {received}.")
+
+
+def _zeros(inputs: Any, size: int) -> Any:
+    return tf.nest.map_structure(lambda spec: tf.zeros((size, *spec.shape), spec.dtype), inputs)
 
 
 def _fits(output: Any, expected: tuple) -> bool:

@@ -10,8 +10,8 @@ def update_if(
 ) -> tf.Tensor:
     """Runs an update if it is due.
 
-    On one replica an update that is not due costs nothing. On several, where gradients cannot be
-    summed within a condition, it is run and taken back.
+    An update that is not due costs nothing, but under a strategy, whose optimizers cannot be used
+    within a condition, it is run and taken back.
 
     Args:
         due: bool scalar, the same on every replica.
@@ -21,8 +21,7 @@ def update_if(
     Returns:
         What `update` returned, or 0 when it was not due.
     """
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
+    if not tf.distribute.has_strategy():
         return tf.cond(due, update, lambda: tf.zeros(()))
     before = [tf.identity(variable) for variable in variables]
     result = update()
@@ -31,7 +30,7 @@ def update_if(
         for variable, value in zip(variables, before, strict=True):
             strategy.extended.update(variable, _keep_if, args=(due, value))
 
-    context.merge_call(restore, args=(due, before))
+    tf.distribute.get_replica_context().merge_call(restore, args=(due, before))
     return tf.where(due, result, 0.0)
 
 

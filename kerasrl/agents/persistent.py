@@ -59,10 +59,14 @@ class Persistent(keras.Model):
     def load_weights(self, filepath: str | os.PathLike[str]) -> None:
         """Sets the variables to those of a `.weights.h5` file, which need not be trusted.
 
+        An optimizer that either this agent or the saved one is without, because it was not
+        compiled, stays as it is.
+
         Args:
             filepath: str or path of a file that `save_weights` wrote, of an agent like this one.
 
         Raises:
+            AgentStateError: when this agent is not built.
             LoadError: when the file cannot be read or is refused.
             MismatchError: when its variables are not this agent's; none has been changed then.
         """

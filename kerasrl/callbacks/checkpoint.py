@@ -14,10 +14,16 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.callbacks.collector import Collector
+from kerasrl.callbacks.run_settings import (
+    check_same_run,
+    collector_of,
+    settings_of,
+    warn_of_rates,
+)
 from kerasrl.callbacks.state import get_states, set_states
-from kerasrl.errors import ArgumentError, MismatchError, SaveError
+from kerasrl.errors import ArgumentError, SaveError
 from kerasrl.saving.checkpoints import CheckpointDirectory
-from kerasrl.saving.differences import compare, table
+from kerasrl.saving.description import learning_rates
 from kerasrl.saving.nests import read_nest, write_nest
 
 _STREAM = 5  # Random numbers apart from those of whatever else has the run's seed.
@@ -115,15 +121,13 @@ class Checkpoint(keras.callbacks.Callback):
         self._directory = CheckpointDirectory(self.directory, self.max_to_keep)
         self._resources.callback(self._directory.close)
         self.latest = self._directory.newest()
+        self._rates_at_begin = self._rates()
         if self.latest is None:
             return None
         resumed = Resumed(self.latest, read_nest(self.latest / "state"))
-        differences = compare(self._settings(), resumed.state["settings"])
-        if differences:
-            raise MismatchError(
-                f"{self.latest} is of a run with other settings:\n{table(differences)}\n"
-                "Go on with those, or give this run a directory of its own."
-            )
+        check_same_run(agent, resumed)
+        warn_of_rates(self._rates(), resumed)
+        self._rates_at_begin = resumed.state["rates_at_begin"]
         return resumed
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -217,18 +221,8 @@ class Checkpoint(keras.callbacks.Callback):
             directory.mkdir()
             replay.save(directory, self._steps - self._steps_before)
 
-    def _settings(self) -> dict[str, Any]:
-        run, collector = self.model.run, self._collector
-        return {
-            "seed": run.seed,
-            "batch_size": run.batch_size,
-            "environments": None if run.environments is None else run.environments.num_envs,
-            "collector": None if collector is None else type(collector).__name__,
-        }
-
-    @property
-    def _collector(self) -> Collector | None:
-        return next((c for c in self.model.run.callbacks if isinstance(c, Collector)), None)
+    def _rates(self) -> dict[str, float]:
+        return learning_rates({"compile_config": self.model.get_compile_config()})
 
     @property
     def _others(self) -> list[keras.callbacks.Callback]:
@@ -236,9 +230,11 @@ class Checkpoint(keras.callbacks.Callback):
         return [c for c in self.model.run.callbacks + history if not isinstance(c, Collector)]
 
     def _state(self) -> dict[str, Any]:
-        collector = self._collector
+        collector = collector_of(self.model)
         return {
-            "settings": self._settings(),
+            "settings": settings_of(self.model),
+            "rates": self._rates(),
+            "rates_at_begin": self._rates_at_begin,
             "steps": self._steps,
             "epoch": self._epoch,
             "step": self._step,
@@ -254,8 +250,9 @@ class Checkpoint(keras.callbacks.Callback):
         state = resumed.state
         self._steps = self._steps_before = state["steps"]
         self._epoch, self._step = state["epoch"], state["step"]
-        if self._collector is not None:
-            self._collector.set_state(state["collector"])
+        collector = collector_of(self.model)
+        if collector is not None:
+            collector.set_state(state["collector"])
         set_states(self._others, state["callbacks"])
         _set_random_states(state["random"], self.model.run.seed, self._steps)
         if self._step and self._steps_per_epoch is None:
@@ -265,7 +262,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._epoch = first_epoch + epochs
         if self.params["verbose"]:
             print(f"Going on from {resumed.directory}.")
-        exhausted = self._collector is not None and self._collector.exhausted
+        exhausted = collector is not None and collector.exhausted
         if state["stopped"] or exhausted or self._epoch >= self.params["epochs"]:
             warnings.warn(
                 f"the run in {self.directory} has ended, after {self._steps} gradient steps; there "

@@ -2,11 +2,12 @@
 
 from kerasrl.saving.atomic import replacing_directory, replacing_file
 from kerasrl.saving.loading import load, load_weights
-from kerasrl.saving.restoring import restore
+from kerasrl.saving.restoring import check_same, restore
 from kerasrl.saving.weights import make_slots
 from kerasrl.saving.writing import save_agent, save_weights
 
 __all__ = [
+    "check_same",
     "load",
     "load_weights",
     "make_slots",

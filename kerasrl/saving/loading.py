@@ -3,12 +3,13 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerasrl.errors import KerasRLError, LoadError
+from kerasrl.errors import AgentStateError, KerasRLError, LoadError
 from kerasrl.saving.archive import Archive, read_archive, read_file
 from kerasrl.saving.configs import check_config
 from kerasrl.saving.hdf5 import read_arrays
@@ -16,7 +17,7 @@ from kerasrl.saving.limits import bounded_variables, check_tensors
 from kerasrl.saving.preparing import prepared
 from kerasrl.saving.spaces import space_shapes
 from kerasrl.saving.versions import check_versions
-from kerasrl.saving.weights import make_slots, matched, put
+from kerasrl.saving.weights import make_slots, matched, put, with_own_optimizers
 
 _LONGEST_REASON = 4000  # characters
 
@@ -56,18 +57,27 @@ def load(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = N
 def load_weights(agent: keras.Model, path: str | os.PathLike[str]) -> None:
     """Sets an agent's variables to those of a `.weights.h5` file, safely.
 
+    An optimizer that either the agent or the file is without stays as it is.
+
     Args:
-        agent: built agent, compiled if the one that was saved was.
+        agent: built agent.
         path: str or path of the file that `agent.save_weights` wrote.
 
     Raises:
+        AgentStateError: when the agent is not built.
         LoadError: when the file cannot be read, or is damaged.
         MismatchError: when its variables are not the agent's; none has been changed then.
         UnsafeFileError: when it holds anything but plain arrays.
     """
+    if not agent.built:
+        raise AgentStateError(
+            f"this {type(agent).__name__} is not built: it has no weights yet. Call build(env) "
+            "before load_weights, or load a whole agent with kerasrl.load."
+        )
     make_slots(agent)
     with reading(path):
-        put(agent, matched(agent, read_arrays(read_file(path))))
+        arrays = with_own_optimizers(agent, read_arrays(read_file(path)))
+        put(agent, matched(agent, arrays))
 
 
 @contextlib.contextmanager
@@ -79,13 +89,24 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
         raise type(error)(f"{os.fspath(path)} cannot be loaded: {_printable(error)}") from error
     except OSError as error:
         reason = error.strerror or str(error)
-        raise LoadError(f"{os.fspath(path)} cannot be loaded: {reason}.") from error
+        raise LoadError(f"{os.fspath(path)} cannot be loaded: {reason}.{_hint(path)}") from error
     except Exception as error:  # Whatever Keras, Gymnasium and TensorFlow raise for what it says.
         kind = "" if isinstance(error, KerasRLError) else f"{type(error).__name__}: "
         raise LoadError(
             f"{os.fspath(path)} cannot be loaded: no agent can be made of what it says. "
             f"{kind}{_printable(error)}"
         ) from error
+
+
+def _hint(path: str | os.PathLike[str]) -> str:
+    """What to load instead of a directory."""
+    path = Path(path)
+    found = sorted([*path.glob("agent.keras"), *path.glob("step-*/agent.keras")])
+    if found:
+        return f" The agent of this checkpoint is {found[-1]}."
+    if (path / "policy.json").is_file():
+        return " It is a policy: use kerasrl.load_policy."
+    return ""
 
 
 def _printable(error: Exception) -> str:

@@ -41,16 +41,29 @@ def restore(agent: keras.Model, path: str | os.PathLike[str]) -> None:
         archive = read_archive(path)
         check_versions(archive)
         arrays = read_arrays(archive.weights)
-        config = json.loads(json.dumps(keras.saving.serialize_keras_object(agent)))
-        _check_same(describe(config), describe(archive.config))
+        _check_same(agent, archive.config)
         rates = learning_rates(archive.config)
         put(agent, matched(agent, arrays))
         for name in rates.keys() & agent.optimized_variables().keys():
             getattr(agent, name).learning_rate = rates[name]
 
 
-def _check_same(here: dict[str, Any], there: dict[str, Any]) -> None:
-    rows = compare(here, there)
+def check_same(agent: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Compares an agent with the one in a file, as `restore` does, and changes nothing.
+
+    Raises:
+        LoadError: when the file cannot be read, or holds something else.
+        MismatchError: when it is of another agent, or a newer version; it lists the differences.
+    """
+    with reading(path):
+        archive = read_archive(path)
+        check_versions(archive)
+        _check_same(agent, archive.config)
+
+
+def _check_same(agent: keras.Model, there: dict[str, Any]) -> None:
+    here = json.loads(json.dumps(keras.saving.serialize_keras_object(agent)))
+    rows = compare(describe(here), describe(there))
     others = [row for row in rows if row[0] == "class"] or rows
     if others:
         raise MismatchError(f"it was saved from another agent than this:\n{table(others)}")

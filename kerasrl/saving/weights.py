@@ -83,6 +83,14 @@ def matched(agent: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.n
     return kept
 
 
+def with_own_optimizers(agent: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Has an optimizer that either the agent or the file is without stay as it is in the agent."""
+    here = arrays_of(agent)
+    either = _optimizers(here) ^ _optimizers(arrays)
+    saved = {name: array for name, array in arrays.items() if _owner(name) not in either}
+    return saved | {name: array for name, array in here.items() if _owner(name) in either}
+
+
 def put(agent: keras.Model, arrays: dict[str, np.ndarray]) -> None:
     """Sets the agent's variables to arrays that `matched` gave.
 
@@ -120,6 +128,14 @@ def make_slots(agent: keras.Model) -> None:
                     "Keras does not save. Compile with one of keras.optimizers."
                 )
             optimizer.build(variables)
+
+
+def _owner(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _optimizers(arrays: dict[str, np.ndarray]) -> set[str]:
+    return {owner for owner in map(_owner, arrays) if owner.endswith("optimizer")}
 
 
 def _described(arrays: dict[str, np.ndarray]) -> dict[str, str]:

@@ -46,6 +46,7 @@ def save_weights(agent: keras.Model, path: str | os.PathLike[str]) -> None:
         SaveError: when the file cannot be written; an earlier one is as it was.
     """
     _check_suffix(path, ".weights.h5")
+    make_slots(agent)
     with explained(Path(path)):
         data = packed(arrays_of(agent))
     with replacing_file(path) as partial:

@@ -29,6 +29,19 @@ def test_an_update_happens_if_it_is_due(mode, due):
     np.testing.assert_allclose(variable, [1 - due, 2 - due], atol=0.05)
 
 
+@pytest.mark.parametrize(
+    "strategy", [tf.distribute.MirroredStrategy, tf.distribute.OneDeviceStrategy]
+)
+def test_one_replica_of_a_strategy_is_served(make_agent, batches, strategy):
+    plain = make_agent("td3")
+    with strategy("CPU:0" if strategy is tf.distribute.OneDeviceStrategy else ["CPU:0"]).scope():
+        agent = make_agent("td3")
+    for each in (plain, agent):
+        each.fit(batches(plain, count=3), verbose=0)
+    for one, another in zip(plain.get_weights(), agent.get_weights(), strict=True):
+        np.testing.assert_allclose(one, another, atol=1e-6)
+
+
 def test_what_is_not_due_is_not_computed():
     calls = tf.Variable(0)
 

@@ -5,7 +5,7 @@ import pytest
 
 import kerasrl
 from kerasrl.callbacks import Collect
-from kerasrl.errors import ArgumentError, MismatchError, UnsafeFileError
+from kerasrl.errors import AgentStateError, ArgumentError, MismatchError, UnsafeFileError
 
 
 @pytest.mark.parametrize("name", ["dqn", "sac", "ddpg", "td3", "d4pg", "ppo", "a2c", "reinforce"])
@@ -35,6 +35,38 @@ def test_weights_come_back(make_agent, batches, tmp_path):
         another.load_weights(tmp_path / "agent.weights.h5")
     for one, other in zip(before, another.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_weights_of_an_agent_that_was_not_trained_yet_come_back(make_agent, tmp_path):
+    make_agent("sac").save_weights(tmp_path / "agent.weights.h5")
+    make_agent("sac").load_weights(tmp_path / "agent.weights.h5")
+
+
+def plain_dqn(compiled):
+    agent = kerasrl.DQN(keras.Sequential([keras.layers.Dense(2)]))
+    if compiled:
+        agent.compile(keras.optimizers.Adam(0.1))
+    agent.build("CartPole-v1")
+    return agent
+
+
+@pytest.mark.parametrize("compiled", [(True, False), (False, True), (False, False)])
+def test_weights_alone_come_back_where_one_side_has_no_optimizer(compiled, tmp_path):
+    agent, other = map(plain_dqn, compiled)
+    agent.save_weights(tmp_path / "agent.weights.h5")
+    if compiled[1]:
+        other.optimizer.build(other.trainable_variables)
+        other.optimizer.iterations.assign(7)
+    other.load_weights(tmp_path / "agent.weights.h5")
+    for one, another in zip(agent.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, another)
+    assert not compiled[1] or int(other.optimizer.iterations) == 7
+
+
+def test_weights_need_a_built_agent(make_agent, tmp_path):
+    make_agent("dqn").save_weights(tmp_path / "agent.weights.h5")
+    with pytest.raises(AgentStateError, match="DQN is not built.* Call build"):
+        make_agent("dqn", build=False).load_weights(tmp_path / "agent.weights.h5")
 
 
 @pytest.mark.fault(63)

@@ -141,6 +141,14 @@ def test_a_sequential_network_without_an_input_is_built_by_the_agent(batches, ti
     check_trains(agent, batches, tiny_env())
 
 
+def test_a_sequential_network_without_an_input_is_built_for_any_number(tiny_env):
+    layers = [keras.layers.Dense(8), keras.layers.Dense(2)]
+    agent = kerasrl.DQN(keras.Sequential(layers))
+    agent.build(tiny_env())
+    assert agent.q_network.input_shape == (None, 4)
+    assert agent.target_network.network.input_shape == (None, 4)
+
+
 def test_layers_with_a_state_of_their_own_work(batches, tiny_env):
     layers = [keras.Input(4), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
     check_trains(kerasrl.DQN(keras.Sequential([*layers, Dense(2)])), batches, tiny_env())

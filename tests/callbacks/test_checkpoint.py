@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import warnings
@@ -26,11 +27,12 @@ def train(tmp_path):
         callbacks=(),
         network=8,
         capacity=128,
+        agent_class=kerasrl.DQN,
         **fit,
     ):
         keras.utils.set_random_seed(0)
         layers = [keras.Input(4), keras.layers.Dense(network, "tanh"), keras.layers.Dense(2)]
-        agent = kerasrl.DQN(keras.Sequential(layers))
+        agent = agent_class(keras.Sequential(layers))
         agent.compile(steps_per_execution=4)
         arguments = {"epochs": 2, "steps_per_epoch": 8, "seed": 0, "batch_size": 8, "verbose": 0}
         added = [Checkpoint(tmp_path / directory, **(checkpoint or {}))] if directory else []
@@ -194,15 +196,43 @@ def test_another_run_is_told_apart_before_anything_is_changed(train, monkeypatch
     train()
     agents = []
     compiled = kerasrl.DQN.compile
-    monkeypatch.setattr(
-        kerasrl.DQN, "compile", lambda self, **a: agents.append(self) or compiled(self, **a)
-    )
+
+    @functools.wraps(compiled)
+    def noted(self, **arguments):
+        agents.append(self)
+        compiled(self, **arguments)
+
+    monkeypatch.setattr(kerasrl.DQN, "compile", noted)
     if change.get("env"):
         change = change | {"network": 8}
     with pytest.raises((MismatchError, kerasrl.errors.KerasRLError), match=told):
         train(**change)
     assert int(agents[0].optimizer.iterations) == 0
     assert agents[0].run is None
+
+
+def test_a_learning_rate_that_has_no_effect_is_worth_a_warning(make_agent, batches, tmp_path):
+    def run(rate, epochs, callbacks=()):
+        agent = make_agent("dqn")
+        agent.optimizer.learning_rate = rate
+        callbacks = [*callbacks, Checkpoint(tmp_path / "run")]
+        agent.fit(batches(agent, count=2), epochs=epochs, callbacks=callbacks, verbose=0)
+        return float(agent.optimizer.learning_rate)
+
+    halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert run(0.5, 1, [halve]) == 0.25
+        assert run(0.5, 2) == 0.25
+        assert run(0.25, 3) == 0.25
+    with pytest.warns(UserWarning, match="goes on with the learning rate 0.25 .* not with the 0.1"):
+        assert run(0.1, 4) == 0.25
+
+
+def test_another_agent_is_told_first(train):
+    train()
+    with pytest.raises(MismatchError, match="(?s)discount +0.5 +0.99.* directory of its own"):
+        train(agent_class=functools.partial(kerasrl.DQN, discount=0.5), seed=3)
 
 
 def test_how_often_and_how_many(train, tmp_path):

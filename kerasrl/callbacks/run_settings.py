@@ -1,0 +1,66 @@
+"""What tells a run from another one, and from itself with other arguments."""
+
+import warnings
+from typing import Any
+
+import keras
+
+from kerasrl import saving
+from kerasrl.callbacks.collector import Collector
+from kerasrl.errors import MismatchError
+from kerasrl.saving.differences import compare, table
+
+_WAY_OUT = "Go on with that, or give this run a directory of its own."
+
+
+def collector_of(agent: keras.Model) -> Collector | None:
+    """The callback that collects, in a run in environments."""
+    return next((c for c in agent.run.callbacks if isinstance(c, Collector)), None)
+
+
+def settings_of(agent: keras.Model) -> dict[str, Any]:
+    """What has to be the same in a run that goes on."""
+    run, collector = agent.run, collector_of(agent)
+    return {
+        "seed": run.seed,
+        "batch_size": run.batch_size,
+        "environments": None if run.environments is None else run.environments.num_envs,
+        "collector": None if collector is None else type(collector).__name__,
+    }
+
+
+def check_same_run(agent: keras.Model, resumed: Any) -> None:
+    """Raises `MismatchError` when a checkpoint is of another agent, or of other settings.
+
+    Args:
+        agent: the agent.
+        resumed: `Resumed`.
+    """
+    try:
+        saving.check_same(agent, resumed.agent)
+    except MismatchError as error:
+        raise MismatchError(f"{error}\n{_WAY_OUT}") from error
+    differences = compare(settings_of(agent), resumed.state["settings"])
+    if differences:
+        raise MismatchError(
+            f"{resumed.directory} is of a run with other settings:\n{table(differences)}\n"
+            f"{_WAY_OUT}"
+        )
+
+
+def warn_of_rates(rates: dict[str, float], resumed: Any) -> None:
+    """Warns of learning rates that were changed since the run began: they have no effect.
+
+    Args:
+        rates: dict from optimizers to the learning rates that the agent has now.
+        resumed: `Resumed`.
+    """
+    begun, kept = resumed.state["rates_at_begin"], resumed.state["rates"]
+    for name, rate in rates.items():
+        if rate not in (begun.get(name), kept.get(name)):
+            warnings.warn(
+                f"the run in {resumed.directory.parent} goes on with the learning rate "
+                f"{kept.get(name):g} of its {name}, not with the {rate:g} given to compile. Have a "
+                "callback change it, such as keras.callbacks.LearningRateScheduler.",
+                stacklevel=2,
+            )
