@@ -34,6 +34,7 @@ class Run:
         evaluates_in_training_environment: bool, whether an evaluation leaves the environments in
             the middle of another episode.
         resumed: `Resumed`, the checkpoint that is gone on from; None for a new run.
+        within_epoch: bool, whether the next epoch to begin had begun before a break.
         keras_callbacks: Keras's list of all callbacks.
     """
 
@@ -46,6 +47,7 @@ class Run:
     faults: envs.FaultPolicy = envs.FaultPolicy()
     evaluates_in_training_environment: bool = False
     resumed: Any = None
+    within_epoch: bool = False
     keras_callbacks: Any = None
 
 

@@ -3,12 +3,15 @@
 import os
 import signal
 import threading
+from traceback import clear_frames
 from typing import Any
 
 _HANDLED: dict[int, Any] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
 }
+
+_SAID = b"\nEnding in order; Ctrl-C stops at once.\n"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -32,6 +35,11 @@ class Interruption:
         self._handled: list[int] = []
         self._process = os.getpid()
 
+    @property
+    def received(self) -> bool:
+        """Whether a signal has come."""
+        return self._received is not None
+
     def check(self) -> None:
         """Raises `Interrupted` if a signal has come while it was deferred."""
         if self._received is not None:
@@ -48,6 +56,8 @@ class Interruption:
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: Any) -> None:
         for number in self._handled:
             signal.signal(number, _HANDLED[number])
+        if isinstance(error, Interrupted):
+            clear_frames(traceback)  # Iterators in them complain of a Python that is ending.
         if self._received is not None and (error is None or isinstance(error, Interrupted)):
             raise _meant_by(self._received) from None
 
@@ -59,6 +69,7 @@ class Interruption:
         if self._received is not None:
             raise _meant_by(number)
         self._received = number
+        os.write(2, _SAID)  # Buffers of Python's own may be in use at this moment.
         if not self.deferred:
             raise Interrupted
 

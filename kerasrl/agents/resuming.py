@@ -9,7 +9,7 @@ import tensorflow as tf
 from kerasrl import saving
 from kerasrl.agents.fitting import Run
 from kerasrl.callbacks import Checkpoint, EpisodeCSV
-from kerasrl.callbacks.checkpoint import Resumed
+from kerasrl.callbacks.resumed import Resumed
 
 
 def find(agent: keras.Model, run: Run) -> Resumed | None:
@@ -35,10 +35,31 @@ def restore(agent: keras.Model, run: Run) -> None:
 
 
 def rest_of(dataset: tf.data.Dataset, run: Run, steps_per_epoch: int | None) -> tf.data.Dataset:
-    """What is left of a user's dataset, where it is gone through once in all epochs."""
-    if run.resumed is None or steps_per_epoch is None:
+    """What is left of a user's dataset.
+
+    As in Keras, it is gone through once in each epoch, unless `steps_per_epoch` says that an epoch
+    is another number of its batches.
+    """
+    if run.resumed is None:
         return dataset
-    return dataset.skip(run.resumed.state["steps"])
+    steps, batches = run.resumed.state["steps"], int(dataset.cardinality())
+    if steps_per_epoch not in (None, batches):
+        return dataset.skip(steps)
+    return _skipping_once(dataset, steps % batches) if batches > 0 else dataset
+
+
+def _skipping_once(dataset: tf.data.Dataset, count: int) -> tf.data.Dataset:
+    """Leaves out what the broken epoch has had, in the first epoch only."""
+    left = tf.Variable(count, dtype=tf.int64, trainable=False)
+
+    def batches(_: tf.Tensor) -> tf.data.Dataset:
+        skipped = tf.identity(left)
+        with tf.control_dependencies([skipped]):
+            left.assign(0)
+        return dataset.skip(skipped)
+
+    whole = tf.data.experimental.assert_cardinality(int(dataset.cardinality()))
+    return tf.data.Dataset.range(1).flat_map(batches).apply(whole)
 
 
 def begin(run: Run, epoch: int, steps_per_epoch: int | None) -> tuple[int, int] | None:
@@ -50,9 +71,12 @@ def begin(run: Run, epoch: int, steps_per_epoch: int | None) -> tuple[int, int] 
     if checkpoint is None:
         return None
     epoch, step = checkpoint.begin(epoch, steps_per_epoch)
+    run.within_epoch = step > 0
     if step and step == steps_per_epoch:  # The end of the epoch was broken off.
+        run.keras_callbacks.on_epoch_begin(epoch)
         run.keras_callbacks.on_epoch_end(epoch, _epoch_logs(run, checkpoint))
-        return epoch + 1, 0
+        stopped = checkpoint.model.stop_training
+        return run.keras_callbacks.params["epochs"] if stopped else epoch + 1, 0
     return epoch, step
 
 

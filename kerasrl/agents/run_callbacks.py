@@ -13,7 +13,7 @@ from kerasrl.agents.interruption import Interruption
 from kerasrl.callbacks import Checkpoint, Evaluation, StepsPerSecond, Video
 from kerasrl.callbacks.collector import Collector
 from kerasrl.callbacks.non_finite import NonFiniteCheck
-from kerasrl.errors import ArgumentError
+from kerasrl.errors import ArgumentError, ArgumentTypeError
 from kerasrl.notes import add_note
 
 _EVALUATION_SEED_OFFSET = 1_000_000
@@ -36,6 +36,7 @@ def all_callbacks(
     given: list[keras.callbacks.Callback],
 ) -> list[keras.callbacks.Callback]:
     """Adds the agent's own callbacks, and puts those first that others read the logs of."""
+    _check_given(given)
     own = [
         callback
         for callback in agent.default_callbacks()
@@ -53,6 +54,21 @@ def all_callbacks(
         if hasattr(callback, "close"):
             resources.callback(callback.close)
     return listed
+
+
+def _check_given(given: list[Any]) -> None:
+    for callback in given:
+        if isinstance(callback, type):
+            raise ArgumentTypeError(
+                f"callbacks are instances; received the class {callback.__name__}. Write "
+                f"{callback.__name__}(...)."
+            )
+    checkpoints = [callback for callback in given if isinstance(callback, Checkpoint)]
+    if len(checkpoints) > 1:
+        raise ArgumentError(
+            f"a run has one Checkpoint; received {len(checkpoints)}. Raise max_to_keep to have "
+            "more kept."
+        )
 
 
 def _check_collectors(agent: keras.Model, collectors: list[Collector]) -> None:
@@ -99,7 +115,10 @@ def evaluation(env: Any, every_epochs: int, seed: int | None) -> list[Any]:
 
 
 class RunCallbacks(keras.callbacks.CallbackList):
-    """Keras's list, which lets a signal end the run between two gradient steps only.
+    """Keras's list, which lets a signal end the run where it can be gone on from.
+
+    That is between two gradient steps, and in an evaluation. What comes after the evaluation at the
+    end of an epoch happens as a whole.
 
     Args:
         callbacks: list of Keras callbacks.
@@ -115,7 +134,25 @@ class RunCallbacks(keras.callbacks.CallbackList):
     ):
         super().__init__(callbacks, **arguments)
         self._interruption = interruption
+        self._begun: list[keras.callbacks.Callback] = []
         self._check_timing = False  # Collecting is meant to take longer than an update.
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Notes which callbacks have begun."""
+        for callback in self.callbacks:
+            callback.on_train_begin(self._process_logs(logs))
+            self._begun.append(callback)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Puts signals off until a step has been taken.
+
+        In an epoch that is gone on with, the learning rate has been scheduled already.
+        """
+        self._interruption.deferred = True
+        within, self.model.run.within_epoch = self.model.run.within_epoch, False
+        for callback in self.callbacks:
+            if not (within and isinstance(callback, keras.callbacks.LearningRateScheduler)):
+                callback.on_epoch_begin(epoch, self._process_logs(logs))
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Puts signals off."""
@@ -125,8 +162,7 @@ class RunCallbacks(keras.callbacks.CallbackList):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Ends the run if a signal has come."""
         super().on_train_batch_end(batch, logs)
-        self._interruption.deferred = False
-        self._interruption.check()
+        self._let_signals_in(True)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Raises what ended a step that Keras takes for the end of the data.
@@ -136,12 +172,22 @@ class RunCallbacks(keras.callbacks.CallbackList):
         within_step, replay = self._interruption.deferred, self.model.run.replay
         if within_step and replay is not None and (failure := replay.failure()):
             raise failure
-        super().on_epoch_end(epoch, logs)
+        logs = self._process_logs(logs)
+        for callback in self.callbacks:
+            self._let_signals_in(isinstance(callback, Evaluation | Video))
+            callback.on_epoch_end(epoch, logs)
+        self._let_signals_in(True)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Puts signals off until everything is closed."""
+        """Ends what has begun, and puts signals off until everything is closed."""
         self._interruption.deferred = True
+        self.callbacks = self._begun
         super().on_train_end(logs)
+
+    def _let_signals_in(self, now: bool) -> None:
+        self._interruption.deferred = not now
+        if now:
+            self._interruption.check()
 
     def blame(self, error: Exception) -> None:
         """Notes which callback an error comes from, if it comes from one of the user's own."""

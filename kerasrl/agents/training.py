@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasrl.agents import building, fitting, offline, resuming, run_callbacks, run_length
 from kerasrl.agents.interruption import Interrupted, Interruption
-from kerasrl.errors import KerasRLError, ReplayError
+from kerasrl.errors import EnvWorkerError, KerasRLError, ReplayError
 
 
 def fit(
@@ -66,6 +66,7 @@ def fit(
         )
         return _train(
             run,
+            interruption,
             keras_fit,
             dataset,
             epochs=epochs,
@@ -77,7 +78,11 @@ def fit(
 
 
 def _train(
-    run: fitting.Run, keras_fit: Any, dataset: tf.data.Dataset, **arguments: Any
+    run: fitting.Run,
+    interruption: Interruption,
+    keras_fit: Any,
+    dataset: tf.data.Dataset,
+    **arguments: Any,
 ) -> keras.callbacks.History:
     """Calls Keras, and sees to it that an error says where it comes from."""
     try:
@@ -86,6 +91,9 @@ def _train(
         run.keras_callbacks.on_train_end()
         raise
     except Exception as error:
+        if isinstance(error, EnvWorkerError) and interruption.received:  # It was sent to both.
+            run.keras_callbacks.on_train_end()
+            raise Interrupted from error
         if (failure := _failure_of_replay(run, error)) is not None:
             raise failure from error
         run.keras_callbacks.blame(error)

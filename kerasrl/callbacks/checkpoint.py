@@ -1,7 +1,6 @@
 """Checkpoints of a whole run, and going on from them."""
 
 import contextlib
-import dataclasses
 import os
 import random
 import time
@@ -12,8 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.callbacks import EarlyStopping
 
 from kerasrl.callbacks.collector import Collector
+from kerasrl.callbacks.resumed import Resumed
 from kerasrl.callbacks.run_settings import (
     check_same_run,
     collector_of,
@@ -27,35 +28,6 @@ from kerasrl.saving.description import learning_rates
 from kerasrl.saving.nests import read_nest, write_nest
 
 _STREAM = 5  # Random numbers apart from those of whatever else has the run's seed.
-
-
-@dataclasses.dataclass(frozen=True)
-class Resumed:
-    """A checkpoint that a run goes on from.
-
-    Args:
-        directory: path of the checkpoint.
-        state: dict, what `Checkpoint` kept besides the agent and the replay.
-    """
-
-    directory: Path
-    state: dict[str, Any]
-
-    @property
-    def agent(self) -> Path:
-        """The file that the agent is in."""
-        return self.directory / "agent.keras"
-
-    @property
-    def replay(self) -> Path | None:
-        """The directory that the replay's contents are in, if they were kept."""
-        directory = self.directory / "replay"
-        return directory if directory.exists() else None
-
-    @property
-    def collector(self) -> dict[str, Any]:
-        """The state of the callback that collects."""
-        return self.state["collector"]
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -103,7 +75,7 @@ class Checkpoint(keras.callbacks.Callback):
     ):
         super().__init__()
         _check(every_epochs, every_seconds, max_to_keep, on_error)
-        self.directory = Path(directory)
+        self.directory = Path(directory).absolute()  # The working directory may change.
         self.every_epochs = every_epochs
         self.every_seconds = every_seconds
         self.max_to_keep = max_to_keep
@@ -133,6 +105,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begins to count; nothing is kept before the first step can be taken."""
         self._steps = self._steps_before = self._epoch = self._step = 0
+        self._asked = False
         self._saved: tuple[int, int] | None = None
         self._ready = False
         self._saved_at = time.monotonic()
@@ -176,27 +149,34 @@ class Checkpoint(keras.callbacks.Callback):
         """Counts the steps just done, and saves if it is time to, but for the epoch's last step."""
         self._steps += batch - self._first_batch + 1
         self._step = batch + 1
-        if self._step != self._steps_per_epoch and self._is_time():
-            self.save()
+        if self._asked or (self._step != self._steps_per_epoch and self._is_time()):
+            self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves if it is due."""
         self._epoch, self._step = epoch + 1, 0
         due = self.every_epochs is not None and self._epoch % self.every_epochs == 0
-        if due or self._is_time():
-            self.save()
+        if self._asked or due or self._is_time():
+            self._save()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Saves what has not been saved."""
         if self._ready and self._saved != (self._epoch, self._step):
-            self.save()
+            self._save()
 
     def close(self) -> None:
         """Lets other runs use the directory; called by `fit`, whatever happens."""
         self._resources.close()
 
     def save(self) -> None:
-        """Writes a checkpoint now; to be called between gradient steps."""
+        """Has other callbacks ask for a checkpoint, written when all of them are through.
+
+        That is at the end of the gradient step, or of the epoch, that they are called for.
+        """
+        self._asked = True
+
+    def _save(self) -> None:
+        self._asked = False
         try:
             with self._directory.writing(self._steps) as directory:
                 self.model.save(directory / "agent.keras")
@@ -239,7 +219,7 @@ class Checkpoint(keras.callbacks.Callback):
             "epoch": self._epoch,
             "step": self._step,
             "steps_per_epoch": self._steps_per_epoch,
-            "stopped": bool(self.model.stop_training) and not (collector and collector.exhausted),
+            "stopped": any(isinstance(c, EarlyStopping) and c.stopped_epoch for c in self._others),
             "metrics": {metric.name: metric.get_weights() for metric in self.model.metrics},
             "collector": None if collector is None else collector.get_state(),
             "callbacks": get_states(self._others),

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -138,11 +139,22 @@ class Collector(keras.callbacks.Callback):
         vars(self._episodes).update(state["episodes"])
         self._epoch_begin = (time.perf_counter(), self._taken)
         self._in_epoch = state["in_epoch"]
-        if state["environments"] is None:
+        kept = state["environments"]
+        if kept is None or not self._same_make(kept["layers"]):
             self._restart(self._seed_of_restart())
         else:
-            self._environments.set_state(state["environments"])
+            self._environments.set_state(kept)
             self._observation = state["observation"]
+
+    def _same_make(self, layers: list[list[str]]) -> bool:
+        same = layers == self._environments.layers
+        if not same:
+            warnings.warn(
+                f"the environments are made of {self._environments.layers} and were of {layers} "
+                "when their state was kept, so that new episodes begin.",
+                stacklevel=2,
+            )
+        return same
 
     def _seed_of_restart(self) -> int | None:
         """Other episodes than those that the run began with, the same for the same run."""

@@ -86,11 +86,15 @@ class PolicyExport(keras.callbacks.Callback):
         return value > self.best if self.mode == "max" else value < self.best
 
     def _export(self, name: str, logs: dict[str, Any]) -> None:
-        results = None
-        if self._evaluation is not None and "val_episode_return" in logs:
-            results = {key: float(logs[f"val_{key}"]) for key in _RESULTS}
-            results["episodes"] = self._evaluation.episodes
-        self.model.export_policy(self.directory / name, self.format, results)
+        self.model.export_policy(self.directory / name, self.format, self._results(logs))
+
+    def _results(self, logs: dict[str, Any]) -> dict[str, float] | None:
+        if self._evaluation is None or "val_episode_return" not in logs:
+            return None
+        results = {key: float(logs[f"val_{key}"]) for key in _RESULTS}
+        if not all(map(math.isfinite, results.values())):
+            return None
+        return results | {"episodes": self._evaluation.episodes}
 
     @property
     def _evaluation(self) -> Evaluation | None:

@@ -7,6 +7,7 @@ import keras
 
 from kerasrl import saving
 from kerasrl.callbacks.collector import Collector
+from kerasrl.callbacks.resumed import Resumed
 from kerasrl.errors import MismatchError
 from kerasrl.saving.differences import compare, table
 
@@ -26,15 +27,16 @@ def settings_of(agent: keras.Model) -> dict[str, Any]:
         "batch_size": run.batch_size,
         "environments": None if run.environments is None else run.environments.num_envs,
         "collector": None if collector is None else type(collector).__name__,
+        "env_steps_per_update": getattr(collector, "env_steps_per_update", None),
     }
 
 
-def check_same_run(agent: keras.Model, resumed: Any) -> None:
+def check_same_run(agent: keras.Model, resumed: Resumed) -> None:
     """Raises `MismatchError` when a checkpoint is of another agent, or of other settings.
 
     Args:
         agent: the agent.
-        resumed: `Resumed`.
+        resumed: the checkpoint.
     """
     try:
         saving.check_same(agent, resumed.agent)
@@ -48,12 +50,12 @@ def check_same_run(agent: keras.Model, resumed: Any) -> None:
         )
 
 
-def warn_of_rates(rates: dict[str, float], resumed: Any) -> None:
+def warn_of_rates(rates: dict[str, float], resumed: Resumed) -> None:
     """Warns of learning rates that were changed since the run began: they have no effect.
 
     Args:
         rates: dict from optimizers to the learning rates that the agent has now.
-        resumed: `Resumed`.
+        resumed: the checkpoint.
     """
     begun, kept = resumed.state["rates_at_begin"], resumed.state["rates"]
     for name, rate in rates.items():

@@ -13,7 +13,7 @@ from kerasrl.envs.environments import Environments
 from kerasrl.envs.fault_policy import FaultPolicy
 from kerasrl.envs.restarter import Restarter, restart_seed
 from kerasrl.envs.spec import EnvSpec
-from kerasrl.envs.state import get_state, set_state
+from kerasrl.envs.state import get_state, layer_names, set_state
 from kerasrl.errors import EnvError
 
 
@@ -160,6 +160,11 @@ class EnvList(Environments):
         for i in np.nonzero(ended)[0]:
             self._reset_one(int(i), observation)
         return observation
+
+    @property
+    def layers(self) -> list[list[str]]:
+        """The classes that each environment is made of, from the outermost wrapper."""
+        return [layer_names(env) for env in self._envs]
 
     def _get_states(self) -> list[Any] | None:
         states = [get_state(env) for env in self._envs]

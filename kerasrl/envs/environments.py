@@ -146,6 +146,7 @@ class Environments(abc.ABC):
         if envs is None:
             return None
         return {
+            "layers": self.layers,
             "envs": envs,
             "returns": self._returns.copy(),
             "lengths": self._lengths.copy(),
@@ -155,7 +156,7 @@ class Environments(abc.ABC):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on where `get_state` was called."""
+        """Goes on where `get_state` was called, with environments of the same `layers`."""
         self._set_states(state["envs"])
         self._returns[:] = state["returns"]
         self._lengths[:] = state["lengths"]
@@ -182,6 +183,11 @@ class Environments(abc.ABC):
     @abc.abstractmethod
     def _release(self) -> None:
         """Leaves the environments as they were given."""
+
+    @property
+    def layers(self) -> list[list[str]]:
+        """The classes that each environment is made of, where states can be had."""
+        return []
 
     def _get_states(self) -> list[Any] | None:
         return None

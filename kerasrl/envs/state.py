@@ -50,6 +50,11 @@ def set_state(env: gym.Env, states: list[Any]) -> None:
             layer.np_random.bit_generator.state = state["random"]
 
 
+def layer_names(env: gym.Env) -> list[str]:
+    """The classes of an environment's wrappers, from the outermost, and its own."""
+    return [type(layer).__name__ for layer in _layers(env)]
+
+
 def _layers(env: Any) -> list[Any]:
     layers = [env]
     while isinstance(layers[-1], gym.Wrapper):
@@ -58,7 +63,7 @@ def _layers(env: Any) -> list[Any]:
 
 
 def _get_layer(layer: Any) -> Any:
-    if hasattr(type(layer), "get_state"):
+    if all(hasattr(type(layer), name) for name in ("get_state", "set_state")):
         return layer.get_state()
     if type(layer) in _WRAPPERS:
         return {"attributes": {name: getattr(layer, name) for name in _WRAPPERS[type(layer)]}}

@@ -15,6 +15,8 @@ from kerasrl.errors import AgentStateError, ArgumentError, EnvError, LoadError
 from kerasrl.native_log import muted
 from kerasrl.policies.policy_info import check_files, read_info
 
+_ATTEMPTS = 10  # To load what another process is exporting to.
+
 
 class ExportedPolicy:
     """A policy without its agent, made by `kerasrl.load_policy`.
@@ -98,7 +100,10 @@ class ExportedPolicy:
         try:
             return self._reader.read_batch(observation, shape[0])
         except EnvError as error:
-            raise ArgumentError(f"{error}.") from error
+            raise ArgumentError(
+                f"{error}. A policy acts on a batch of observations, [N, ...]; put one into a "
+                "batch of one."
+            ) from error
 
 
 def _first_leaf(space: Any, observation: Any) -> Any:
@@ -130,17 +135,29 @@ def load_policy(directory: str | os.PathLike[str]) -> ExportedPolicy:
         MismatchError: when a newer version of kerasrl wrote it.
     """
     path = Path(directory)
-    info, spec = read_info(path)
+    for _ in range(_ATTEMPTS):
+        info, spec = read_info(path)
+        try:
+            functions = _functions(path, info, spec)
+        except LoadError:
+            if read_info(path)[0] == info:
+                raise
+            continue
+        if read_info(path)[0] == info:
+            return ExportedPolicy(spec, info, functions)
+    raise LoadError(f"the policy in {path} was replaced {_ATTEMPTS} times while it was loaded.")
+
+
+def _functions(path: Path, info: dict[str, Any], spec: EnvSpec) -> dict[str, Callable]:
     check_files(path, info)
     load = _load_tflite if info["format"] == "tflite" else _load_saved_model
     try:
-        functions = load(path, info, spec)
+        return load(path, info, spec)
     except LoadError:
         raise
     except Exception as error:  # TensorFlow raises whatever it likes.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise LoadError(f"the policy in {path} cannot be loaded: {reason}") from error
-    return ExportedPolicy(spec, info, functions)
 
 
 def _load_saved_model(path: Path, info: dict[str, Any], spec: EnvSpec) -> dict[str, Callable]:

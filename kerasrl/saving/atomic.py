@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kerasrl.errors import SaveError
+from kerasrl.errors import KerasRLError, SaveError
 
 _HERE = -100  # AT_FDCWD: relative paths are relative to the working directory.
 _EXCHANGE = 2  # RENAME_EXCHANGE
@@ -76,12 +76,12 @@ def explained(path: Path) -> Iterator[None]:
     """Turns a failure to write into a `SaveError` that says where and how much room is left."""
     try:
         yield
-    except SaveError:
+    except KerasRLError:
         raise
     except (OSError, tf.errors.OpError) as error:
         raise SaveError(
-            f"{path} could not be written: {_reason(error)}. {_room(path)} What was there before "
-            "is as it was. Make room, or write elsewhere."
+            f"{path} could not be written: {_reason(error)}. What was there before is as it was. "
+            f"{_room(path)} {_way_out(error)}"
         ) from error
 
 
@@ -116,6 +116,16 @@ def _exchange(one: Path, other: Path) -> None:
 def _reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error)
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+
+
+def _way_out(error: Exception) -> str:
+    if isinstance(error, IsADirectoryError):
+        return "That is a directory; give the name of a file."
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "A file has the name of a directory that is needed; use another name."
+    if isinstance(error, FileNotFoundError):
+        return "The directory that it is to be in does not exist; make it first."
+    return "Make room, or write elsewhere."
 
 
 def _room(path: Path) -> str:

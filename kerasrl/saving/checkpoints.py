@@ -50,7 +50,7 @@ class CheckpointDirectory:
 
     def close(self) -> None:
         """Lets other runs use the directory."""
-        _held.discard(self.path.resolve())
+        _held.discard(self._name)
         self._lock.close()
 
     @contextlib.contextmanager
@@ -102,8 +102,8 @@ class CheckpointDirectory:
 
         Within a process it would not exclude anybody, and closing any file would give it up.
         """
-        name = self.path.resolve()
-        if name in _held:
+        self._name = self.path.resolve()
+        if self._name in _held:
             raise self._in_use()
         lock = open(self.path / ".lock", "w")  # noqa: SIM115
         try:
@@ -111,7 +111,7 @@ class CheckpointDirectory:
         except BlockingIOError as error:
             lock.close()
             raise self._in_use() from error
-        _held.add(name)
+        _held.add(self._name)
         return lock
 
     def _in_use(self) -> ArgumentError:

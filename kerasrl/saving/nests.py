@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasrl.errors import LoadError
+from kerasrl.errors import LoadError, SaveError
 
 _ARRAY = "__array__"
 
@@ -20,9 +20,12 @@ def write_nest(path: Path, nest: Any) -> None:
         path: path without a suffix.
         nest: dicts with str keys, lists and tuples (which come back as lists) of None, bool, int,
             float, str and NumPy arrays and scalars without objects.
+
+    Raises:
+        SaveError: when there is something else in it.
     """
     arrays: list[np.ndarray] = []
-    text = json.dumps(_encoded(nest, arrays))
+    text = json.dumps(_encoded(nest, arrays, path.name))
     path.with_suffix(".json").write_text(text, encoding="utf-8")
     with open(path.with_suffix(".npz"), "wb") as file:
         np.savez(file, **{str(i): array for i, array in enumerate(arrays)})
@@ -42,17 +45,22 @@ def read_nest(path: Path) -> Any:
         raise LoadError(f"{path}.json and .npz cannot be read: {error}.") from error
 
 
-def _encoded(nest: Any, arrays: list[np.ndarray]) -> Any:
-    if isinstance(nest, dict):
-        return {key: _encoded(value, arrays) for key, value in nest.items()}
+def _encoded(nest: Any, arrays: list[np.ndarray], place: str) -> Any:
+    if isinstance(nest, dict) and all(isinstance(key, str) for key in nest):
+        return {key: _encoded(value, arrays, f"{place}[{key!r}]") for key, value in nest.items()}
     if isinstance(nest, list | tuple):
-        return [_encoded(value, arrays) for value in nest]
+        return [_encoded(value, arrays, f"{place}[{i}]") for i, value in enumerate(nest)]
     if isinstance(nest, np.generic) and nest.dtype.names is None:
         return nest.item()
-    if isinstance(nest, np.ndarray):
+    if isinstance(nest, np.ndarray) and not nest.dtype.hasobject:
         arrays.append(nest)
         return {_ARRAY: str(len(arrays) - 1)}
-    return nest
+    if nest is None or isinstance(nest, bool | int | float | str):
+        return nest
+    raise SaveError(
+        f"{place} cannot be saved: {nest!r} of type {type(nest).__name__}. A state is made of "
+        "dicts with str keys, lists, None, bool, int, float, str, and arrays of numbers."
+    )
 
 
 def _decoded(nest: Any, arrays: Any) -> Any:

@@ -45,7 +45,7 @@ def arrays_of(agent: keras.Model) -> dict[str, np.ndarray]:
     """
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "weights.keras")
-        keras.Model.save(_Holder(agent), path)
+        keras.Model.save(_Holder(agent), path, save_format="keras_v3")
         arrays = read_arrays(read_archive(path).weights)
     return {
         name.removeprefix(_PREFIX): array

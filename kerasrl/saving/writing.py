@@ -29,7 +29,7 @@ def save_agent(agent: keras.Model, path: str | os.PathLike[str]) -> None:
     _check_suffix(path, ".keras")
     make_slots(agent)
     with replacing_file(path) as partial:
-        keras.Model.save(agent, partial)
+        keras.Model.save(agent, partial, save_format="keras_v3")  # "keras" is h5 in some threads.
         with zipfile.ZipFile(partial, "a") as archive:
             archive.comment = json.dumps({"kerasrl": __version__}).encode()
 

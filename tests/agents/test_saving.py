@@ -1,3 +1,5 @@
+import threading
+
 import h5py
 import keras
 import numpy as np
@@ -35,6 +37,22 @@ def test_weights_come_back(make_agent, batches, tmp_path):
         another.load_weights(tmp_path / "agent.weights.h5")
     for one, other in zip(before, another.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_any_thread_saves_and_loads_as_often_as_it_likes(make_agent, tmp_path):
+    agent, done = make_agent("dqn"), []
+
+    def work():
+        for _ in range(2):
+            agent.save(tmp_path / "agent.keras")
+            agent.save_weights(tmp_path / "agent.weights.h5")
+            agent.load_weights(tmp_path / "agent.weights.h5")
+            done.append(kerasrl.load(tmp_path / "agent.keras"))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(60)
+    assert len(done) == 2
 
 
 def test_weights_of_an_agent_that_was_not_trained_yet_come_back(make_agent, tmp_path):

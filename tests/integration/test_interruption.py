@@ -156,6 +156,18 @@ def test_a_signal_ends_an_evaluation(start):
     assert seconds < 10
 
 
+@pytest.mark.fault(28, 45)
+def test_sigterm_is_sent_to_workers_too(start):
+    one = "lambda: gym.make('CartPole-v1')"
+    run = start(ENVIRONMENT=f"lambda: gym.vector.AsyncVectorEnv([{one}] * 2, context='spawn')")
+    run.wait_for("port")
+    os.killpg(run.process.pid, signal.SIGTERM)
+    output, seconds = run.end()
+    assert "train end at" in output
+    assert run.process.returncode == 143
+    assert seconds < 10
+
+
 @pytest.mark.fault(44)
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_ctrl_c_in_a_terminal_is_sent_to_workers_too(start, context):

@@ -14,6 +14,7 @@ import kerasrl
 from kerasrl import policies
 from kerasrl.envs import EnvSpec
 from kerasrl.errors import AgentStateError, ArgumentError, LoadError, MismatchError, SpaceError
+from kerasrl.policies import exported as exported_module
 from kerasrl.testing import CountingEnv
 
 spaces = gym.spaces
@@ -85,7 +86,7 @@ def test_an_environment_with_other_spaces(exported):
     ("observation", "match"),
     [
         ({**BATCH, "gear": 1}, r"observation\['gear'\] must have shape \(2,\)"),
-        ({"body": BATCH["body"][0], "gear": 1}, r"observation\['body'\] must have shape \(2, 2\)"),
+        ({"body": BATCH["body"][0], "gear": 1}, "shape .*2, 2.* put one into a batch"),
         ({"body": np.zeros((0, 2)), "gear": []}, "a batch of at least one observation"),
         ({"body": 1.0, "gear": 1}, "a batch of at least one .* Put a single one into a batch"),
         ({"body": BATCH["body"]}, r"observation must be a dict with keys \['body', 'gear'\]"),
@@ -98,6 +99,35 @@ def test_an_environment_with_other_spaces(exported):
 def test_what_is_no_batch_of_observations_is_refused(exported, observation, match):
     with pytest.raises(ArgumentError, match=match):
         kerasrl.load_policy(exported).act(observation)
+
+
+@pytest.mark.parametrize("times", [1, 99])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_policy_may_be_replaced_while_it_is_loaded(copy, monkeypatch, times, when):
+    weights, made = iter(range(1, 1 + times)), exported_module._functions
+
+    def export(number):
+        def act(observation):
+            return np.float32(number) * observation["body"]
+
+        info = {"agent": "Mine", "env_steps": number, "gradient_steps": 0, "results": None}
+        policies.export_policy(copy, {"act": act}, SPEC, info, "tflite")
+
+    def functions(*arguments):
+        if when == "after":
+            found = made(*arguments)
+        if (number := next(weights, None)) is not None:
+            export(number)
+        return found if when == "after" else made(*arguments)
+
+    monkeypatch.setattr(exported_module, "_functions", functions)
+    if times > 1:
+        with pytest.raises(LoadError, match="replaced 10 times while it was loaded"):
+            kerasrl.load_policy(copy)
+    else:
+        policy = kerasrl.load_policy(copy)
+        assert policy.info["env_steps"] == 1
+        np.testing.assert_allclose(policy.act(BATCH), BATCH["body"])
 
 
 def test_a_policy_without_a_distribution_says_so(exported):

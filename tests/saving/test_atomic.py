@@ -2,8 +2,9 @@ import os
 
 import pytest
 
-from kerasrl.errors import SaveError
+from kerasrl.errors import ReplayError, SaveError
 from kerasrl.saving import replacing_directory, replacing_file
+from kerasrl.saving.checkpoints import CheckpointDirectory
 
 
 def names(directory):
@@ -38,6 +39,30 @@ def test_an_error_says_where_and_how_much_room_there_is(tmp_path):
     path = tmp_path / "file" / "model.keras"
     with pytest.raises(SaveError, match=told), replacing_file(path) as partial:
         partial.write_text("new")
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "way_out"),
+    [
+        (lambda path: None, "none/a.keras", "does not exist; make it first"),
+        (lambda path: (path / "a.keras").mkdir(), "a.keras", "is a directory; give the name of a"),
+    ],
+)
+def test_an_error_says_what_to_do(tmp_path, make, name, way_out):
+    make(tmp_path)
+    with pytest.raises(SaveError, match=way_out), replacing_file(tmp_path / name) as partial:
+        partial.write_text("new")
+
+
+def test_a_file_is_in_the_place_of_a_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveError, match="use another name"):
+        CheckpointDirectory(tmp_path / "file", 1)
+
+
+def test_what_kerasrl_raises_passes(tmp_path):
+    with pytest.raises(ReplayError, match="gone"), replacing_file(tmp_path / "a.keras"):
+        raise ReplayError("gone")
 
 
 def test_a_directory_takes_the_place_of_the_one_before_when_it_is_whole(tmp_path):

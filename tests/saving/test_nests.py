@@ -2,8 +2,9 @@ import random
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from kerasrl.errors import LoadError
+from kerasrl.errors import LoadError, SaveError
 from kerasrl.saving.nests import read_nest, write_nest
 
 
@@ -29,6 +30,22 @@ def test_a_nest_comes_back(tmp_path):
     for name, array in nest["arrays"].items():
         assert back["arrays"][name].dtype == array.dtype
         np.testing.assert_array_equal(back["arrays"][name], array)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        (object(), "of type object"),
+        ({1: 2}, "of type dict"),
+        (np.array([{}], object), "of type ndarray"),
+        (tf.zeros(2), "of type EagerTensor"),
+    ],
+    ids=["object", "int key", "array of objects", "tensor"],
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path, wrong, place):
+    told = rf"^state\['a'\]\[1\] cannot be saved: (?s:.)*{place}. A state is made of"
+    with pytest.raises(SaveError, match=told):
+        write_nest(tmp_path / "state", {"a": [0, wrong]})
 
 
 @pytest.mark.parametrize("suffix", [".json", ".npz"])
