@@ -79,6 +79,12 @@ class AsyncWorkers:
         self._raise_interrupts()
         return EnvWorkerError(_died(self._processes(dead))), dead
 
+    def finish_call(self) -> None:
+        """Takes the answers to a call that was broken off, so that the next one can be made."""
+        for name in ("step_wait", "reset_wait", "call_wait"):
+            with contextlib.suppress(Exception):  # Nobody waits for them, and few are there.
+                getattr(self._env, name)(timeout=self._timeout)
+
     def release(self) -> None:
         """Stops watching."""
         for owner, name, before in self._before:

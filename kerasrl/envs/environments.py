@@ -8,6 +8,7 @@ import numpy as np
 
 from kerasrl.envs.fault_policy import FaultPolicy
 from kerasrl.envs.observations import ObservationReader
+from kerasrl.envs.restarter import Restarter
 from kerasrl.envs.spec import EnvSpec
 from kerasrl.errors import EnvError
 
@@ -62,6 +63,8 @@ class Environments(abc.ABC):
         owned: bool, whether `close` closes the environments.
         faults: `FaultPolicy`, what is done about rewards and observations that break the rules.
     """
+
+    _restarter: Restarter
 
     def __init__(self, spec: EnvSpec, num_envs: int, owned: bool, faults: FaultPolicy):
         self.spec = spec
@@ -153,6 +156,7 @@ class Environments(abc.ABC):
             "begun": self._begun.copy(),
             "resetting": self._resetting.copy(),
             "seed": self._seed,
+            "restarts": self._restarter.count,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -163,6 +167,7 @@ class Environments(abc.ABC):
         self._begun[:] = state["begun"]
         self._resetting[:] = state["resetting"]
         self._seed = state["seed"]
+        self._restarter.count = state["restarts"]
 
     def close(self) -> None:
         """Closes the environments if they were made by kerasrl; leaves others open."""

@@ -182,6 +182,7 @@ class VectorEnvAdapter(Environments):
 
     def _release(self) -> None:
         if self._workers is not None:
+            self._workers.finish_call()
             self._workers.release()
 
     def _close(self) -> None:
