@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasrl.errors import ArgumentError, NetworkError, SpaceError
+from kerasrl import saving
+from kerasrl.errors import ArgumentError, NetworkError, SpaceError, UnsafeFileError
 
 
 def check_action_space(agent: keras.Model, kind: type[gym.Space], others: str) -> None:
@@ -72,8 +73,11 @@ def check_network(argument: str, network: keras.Model, inputs: Any, expected: tu
     shapes = tf.nest.map_structure(_described, one)
     rule = f"{argument} must map {shapes} to a float tensor of shape {list(expected)}"
     try:
+        saving.check_call(network, one)
         network(one, training=False)
         output = network(two, training=False)
+    except UnsafeFileError:
+        raise
     except (ValueError, TypeError, KeyError, tf.errors.InvalidArgumentError) as error:
         raise NetworkError(f"{rule}; calling it failed with: {error}") from error
     if not _fits(output, expected):

@@ -5,6 +5,7 @@ import os
 import random
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from kerasrl.callbacks.run_settings import (
     warn_of_rates,
 )
 from kerasrl.callbacks.state import get_states, set_states
-from kerasrl.errors import ArgumentError, SaveError
+from kerasrl.errors import ArgumentError, KerasRLError, LoadError, SaveError
 from kerasrl.saving.checkpoints import CheckpointDirectory
 from kerasrl.saving.description import learning_rates
-from kerasrl.saving.nests import read_nest, write_nest
+from kerasrl.saving.nests import DAMAGE, read_nest, write_nest
 
 _STREAM = 5  # Random numbers apart from those of whatever else has the run's seed.
 
@@ -97,9 +98,10 @@ class Checkpoint(keras.callbacks.Callback):
         if self.latest is None:
             return None
         resumed = Resumed(self.latest, read_nest(self.latest / "state"))
-        check_same_run(agent, resumed)
-        warn_of_rates(self._rates(), resumed)
-        self._rates_at_begin = resumed.state["rates_at_begin"]
+        with _damaged_if_wrong(self.latest):
+            check_same_run(agent, resumed)
+            warn_of_rates(self._rates(), resumed)
+            self._rates_at_begin = resumed.state["rates_at_begin"]
         return resumed
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -126,7 +128,8 @@ class Checkpoint(keras.callbacks.Callback):
         resumed = self.model.run.resumed
         self._epoch = epoch
         if resumed is not None:
-            self._go_on(resumed, epoch)
+            with _damaged_if_wrong(resumed.directory):
+                self._go_on(resumed, epoch)
         self._ready = True
         return self._epoch, self._step
 
@@ -251,6 +254,20 @@ class Checkpoint(keras.callbacks.Callback):
             )
             self._epoch, self._step = self.params["epochs"], 0
         self._saved = (self._epoch, self._step)
+
+
+@contextlib.contextmanager
+def _damaged_if_wrong(directory: Path) -> Iterator[None]:
+    """Says which checkpoint it was that does not hold what it should."""
+    try:
+        yield
+    except KerasRLError:
+        raise
+    except DAMAGE as error:
+        raise LoadError(
+            f"{directory} does not hold what this run can go on from: {type(error).__name__}: "
+            f"{error}."
+        ) from error
 
 
 def _set_random_states(states: dict[str, Any], seed: int | None, steps: int) -> None:

@@ -44,8 +44,9 @@ def set_state(env: gym.Env, states: list[Any]) -> None:
         if hasattr(type(layer), "set_state"):
             layer.set_state(state)
             continue
-        for name, value in state["attributes"].items():
-            setattr(layer, name, value)
+        for name in _WRAPPERS.get(type(layer), _CLASSIC_CONTROL):
+            if name in state["attributes"]:
+                setattr(layer, name, state["attributes"][name])
         if "random" in state:
             layer.np_random.bit_generator.state = state["random"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kerasrl.envs import EnvSpec
-from kerasrl.envs.spec_config import check_spec_config
 from kerasrl.errors import LoadError, MismatchError, SpaceError
 from kerasrl.policies.input_names import input_names
 from kerasrl.saving.listing import first_difference, listing
+from kerasrl.saving.spec_config import check_spec_config
 from kerasrl.version import __version__
 
 EXPORT_FORMATS = ("saved_model", "tflite")

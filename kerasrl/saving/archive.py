@@ -56,22 +56,31 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
             raise LoadError(f"it is damaged: {error}.") from error
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
+def read_file(path: str | os.PathLike[str], most: int | None = None) -> bytes:
     """Reads a whole file.
 
+    Args:
+        path: str or path.
+        most: int, bytes that it may have.
+
     Raises:
-        LoadError: when it is none, such as a named pipe.
+        LoadError: when it is none, such as a named pipe, or has more.
     """
     with _opened(path) as file:
+        if most is not None and os.fstat(file.fileno()).st_size > most:
+            raise LoadError(f"it has more than {most} bytes.")
         return file.read()
 
 
 def _opened(path: str | os.PathLike[str]) -> BinaryIO:
     # A named pipe would be waited for.
-    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise LoadError("it is a directory.")
     raise LoadError("it is not a file.")
 
 
@@ -79,7 +88,8 @@ def _check_directory(file: BinaryIO, size: int) -> None:
     """Refuses a long directory: zipfile makes an object of every entry before one can look."""
     file.seek(max(0, size - _MOST_COMMENT - 100))
     tail = file.read()
-    end = tail.rfind(_END)
+    plain = tail[-22:-18] == _END and tail[-2:] == b"\0\0"  # Where zipfile looks first.
+    end = len(tail) - 22 if plain else tail.rfind(_END)
     if end < 0:
         raise LoadError("it is not a .keras file, or not the whole of one.")
     sizes = [tail[end + 12 : end + 16]]

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from kerasrl.errors import ArgumentError, LoadError, MismatchError
+from kerasrl.saving.archive import read_file
 from kerasrl.saving.atomic import explained, replacing_directory
 from kerasrl.saving.listing import first_difference, listing
+from kerasrl.saving.nests import DAMAGE
 from kerasrl.version import __version__
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{12,})")
 _LEFT_BEHIND = re.compile(r"\.step-\d+\.(partial|removed)(-.*)?")
+_MOST_BYTES = 2**24  # of a manifest
 _held: set[Path] = set()  # The directories that runs in this process use.
 
 
@@ -105,7 +108,7 @@ class CheckpointDirectory:
         self._name = self.path.resolve()
         if self._name in _held:
             raise self._in_use()
-        lock = open(self.path / ".lock", "w")  # noqa: SIM115
+        lock = open(self.path / ".lock", "a", opener=_not_following)  # noqa: SIM115
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -127,6 +130,11 @@ class CheckpointDirectory:
         return [child for _, child in sorted(found, reverse=True)]
 
 
+def _not_following(path: str, flags: int) -> int:
+    """Opens a file that is no link to another; a named pipe is not waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+
+
 def _write_manifest(directory: Path) -> None:
     manifest = {"format": _FORMAT, "kerasrl": __version__, "files": listing(directory)}
     (directory / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -135,17 +143,17 @@ def _write_manifest(directory: Path) -> None:
 def _fault(directory: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
-        manifest = json.loads((directory / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(read_file(directory / _MANIFEST, _MOST_BYTES).decode("utf-8"))
         written_by, files = manifest["format"], manifest["files"]
         if written_by > _FORMAT:
             raise MismatchError(
-                f"{directory} was written by kerasrl {manifest['kerasrl']}, in a format that "
+                f"{directory} was written by kerasrl {manifest['kerasrl']!r:.40}, in a format that "
                 f"kerasrl {__version__} does not know. Update kerasrl, or begin anew elsewhere."
             )
         return first_difference(directory, files)
     except MismatchError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*DAMAGE, LoadError) as error:
         return f"{type(error).__name__}: {error}"
 
 

@@ -23,9 +23,13 @@ _MODULES = {module for module, _, registered in CLASSES if registered is None}
 _ARRAYS = ("__numpy__", "__tensor__")
 _DTYPES = ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
 _MOST_OBJECTS = 10_000
-_MOST_CALLS = 20_000
+_MOST_CALLS = 5_000
+_CALLS_OF_LOOP = 100  # What a call of a recurrent layer counts for: it takes as long to trace.
+_LOOPS = {"Bidirectional", "GRU", "LSTM", "RNN", "SimpleRNN", "TimeDistributed"}
 _MOST_INTEGERS = 4096  # in one list
 _LARGEST_SIZE = 2**24  # of an integer in a layer
+_LARGEST = {"num_atoms": 2**12, "dilation_rate": 2**12, "strides": 2**12, "pool_size": 2**12}
+_LARGEST_SCALAR = 4096  # in the place of which a tensor stands
 _NOT_SIZES = {"seed", "starts"}
 _LAYERS_IN = {"layer", "backward_layer", "layers"}
 _OBJECTS = ("_initializer", "_regularizer", "_constraint")
@@ -84,6 +88,8 @@ class _Walk:
         if node["class_name"] == "function":
             return
         layer = node["class_name"] in LAYERS if found is None else _is_ours(found)
+        if agent and any(_is_array(value) for value in node["config"].values()):
+            raise UnsafeFileError("its config has an array where an agent has a number.")
         self.value(node["config"], layer)
         for key in ("build_config", "inbound_nodes"):
             self.value(node.get(key), layer)
@@ -122,6 +128,8 @@ class _Walk:
 
     def value(self, value: Any, layer: bool, key: str = "") -> None:
         """Checks anything within a config; `layer` says whether it is a layer's."""
+        if layer and key in _MUST_BE_FALSE and value is not False and value is not None:
+            raise UnsafeFileError(f"{key}={value!r:.40} in its config could exhaust time.")
         if isinstance(value, dict):
             if "class_name" in value:
                 self.node(value)
@@ -136,10 +144,8 @@ class _Walk:
                 self.value(child, layer, key)
         elif isinstance(value, str):
             self._text(value, layer, key)
-        elif layer and isinstance(value, int):
-            large = abs(value) > _LARGEST_SIZE and key not in _NOT_SIZES
-            if large or (value is True and key in _MUST_BE_FALSE):
-                raise UnsafeFileError(f"{key}={value} in its config could exhaust memory or time.")
+        elif layer and isinstance(value, int) and _is_large(key, value):
+            raise UnsafeFileError(f"{key}={value} in its config could exhaust memory or time.")
 
     def _text(self, text: str, layer: bool, key: str) -> None:
         """Refuses strings that Keras would put a function or an object in the place of."""
@@ -185,7 +191,16 @@ def _calls(value: Any) -> int:
     inner = sum(_calls(child) for child in value.values())
     connections = value.get("inbound_nodes")
     times = len(connections) if isinstance(connections, list) else 1
-    return max(times, 1) * (1 + inner) if "class_name" in value else inner
+    own = _CALLS_OF_LOOP if value.get("class_name") in _LOOPS else 1
+    return max(times, 1) * (own + inner) if "class_name" in value else inner
+
+
+def _is_large(key: str, size: int) -> bool:
+    return key not in _NOT_SIZES and abs(size) > _LARGEST.get(key, _LARGEST_SIZE)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("class_name") in _ARRAYS
 
 
 def _check_array(node: dict[str, Any]) -> None:
@@ -194,6 +209,11 @@ def _check_array(node: dict[str, Any]) -> None:
         raise UnsafeFileError("its config has an array of an unknown form.")
     if set(config) != {"value", "dtype"} or config["dtype"] not in _DTYPES:
         raise UnsafeFileError("its config has an array that is not of numbers.")
+    value = config["value"]
+    if not isinstance(value, list | int | float) or (
+        not isinstance(value, list) and abs(value) > _LARGEST_SCALAR
+    ):
+        raise UnsafeFileError(f"its config has {value!r:.40} in the place of an array.")
 
 
 def _refusal(module: str | None, name: str, called: Any) -> str:

@@ -19,6 +19,8 @@ from kerasrl.errors import LoadError, UnsafeFileError
 
 _NOWHERE = 2**64 - 1
 _MOST_OBJECTS = 50_000
+_MOST_MESSAGES = 20 * _MOST_OBJECTS
+_MOST_TEXT = 2**24  # characters of all paths
 _DEEPEST = 64  # groups within one another
 _LONGEST_NAME = 256  # bytes
 _SUPERBLOCK = struct.Struct("<8s8s2HL4Q")  # [II.A], version 0
@@ -79,7 +81,7 @@ class _Reader:
         self.data = data
         self.arrays: dict[str, np.ndarray] = {}
         self.seen: set[int] = set()
-        self.declared = 0
+        self.declared = self.messages = self.text = 0
         self.types = _number_types()
 
     def read(self) -> dict[str, np.ndarray]:
@@ -141,6 +143,11 @@ class _Reader:
                 body = self.data[start + _MESSAGE.size : start + _MESSAGE.size + length]
                 start, size = start + _MESSAGE.size + length, size - _MESSAGE.size - length
                 count -= 1
+                self.messages += 1
+                if self.messages > _MOST_MESSAGES:
+                    raise UnsafeFileError(
+                        f"the HDF5 file in it has more than {_MOST_MESSAGES} messages."
+                    )
                 if kind == _CONTINUATION:
                     blocks.append(_TWO.unpack_from(body))
                 elif kind in _UNUSED:
@@ -166,6 +173,9 @@ class _Reader:
             if name >= size or end < 0 or not child or "/" in child:
                 raise LoadError(f"the HDF5 file in it is damaged: a name in {path or '/'}.")
             whole = f"{path}/{child}" if path else child
+            self.text += len(whole)
+            if self.text > _MOST_TEXT:
+                raise UnsafeFileError("the HDF5 file in it has names that are too long together.")
             if whole in self.arrays:
                 raise UnsafeFileError(f"{whole} is in it twice.")
             self._object(header, whole, depth + 1)

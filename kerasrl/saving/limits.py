@@ -1,6 +1,7 @@
 """Keeping a file from having more memory allocated than it can fill."""
 
 import contextlib
+import contextvars
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -8,12 +9,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasrl.errors import LoadError, UnsafeFileError
+from kerasrl.errors import UnsafeFileError
 
 _SLACK = 2**20  # bytes, for counters that are not saved
 _SLACK_COUNT = 1000
 _LARGEST_TENSOR = 2**28  # bytes, for one observation
 _LARGEST_GRAPH = 2**31  # bytes, of all tensors of a network together
+_LONGEST_SEQUENCE = 4096  # steps of a recurrent layer
+_MOST_POOLED = 2**32  # numbers, each as often as it is in a window
+_checking = contextvars.ContextVar("checking_calls", default=False)
 
 
 @contextlib.contextmanager
@@ -53,27 +57,66 @@ def bounded_variables(nbytes: int, count: int) -> Iterator[None]:
         raise refusal from error  # Keras makes another error of it, and a long one.
 
 
-def check_tensors(agent: keras.Model, shapes: list[tuple[int, ...]]) -> None:
-    """Traces an agent's networks, and refuses them if they would make huge tensors.
-
-    Layers without weights can be asked for anything, such as repeating what goes in a billion
-    times; tracing allocates none of it.
+def check_called(agent: keras.Model) -> None:
+    """Refuses networks of which nothing says what they are called on, before they are.
 
     Args:
         agent: agent that has its networks and is not built.
-        shapes: list of shapes that observations have, for inputs of unknown size.
 
     Raises:
-        LoadError: when a network cannot be called.
-        UnsafeFileError: when for one observation a tensor in it has more than 256 MiB, or all
-            have more than 2 GiB.
+        UnsafeFileError: when one of them is no model, or has never been called.
     """
     ours = type(agent).__module__.startswith("kerasrl.")
     for network in agent.layers:
-        if getattr(network, "inputs", None) is not None:
-            _check_network(network, shapes)
-        elif ours and (not isinstance(network, keras.Model) or type(network) is keras.Sequential):
+        called = getattr(network, "inputs", None) is not None
+        model = isinstance(network, keras.Model) and type(network) is not keras.Sequential
+        if ours and not called and not model:
             raise UnsafeFileError(f"its network {network.name} is no model that has been called.")
+
+
+@contextlib.contextmanager
+def checking_calls() -> Iterator[None]:
+    """Has `check_call` look at networks; they are trusted otherwise."""
+    token = _checking.set(True)
+    try:
+        yield
+    finally:
+        _checking.reset(token)
+
+
+def check_call(network: keras.Model, inputs: Any) -> None:
+    """Traces the call of a stranger's network, and refuses it if it would make huge tensors.
+
+    Layers without weights can be asked for anything, such as repeating what goes in a billion
+    times; tracing allocates none of it. Nothing is done but within `checking_calls`.
+
+    Args:
+        network: what is to be called.
+        inputs: nest of tensors that it is to be called with, a batch of one.
+
+    Raises:
+        UnsafeFileError: when a tensor in it has more than 256 MiB, all have more than 2 GiB, a
+            recurrent layer takes more than 4096 steps, or pooling more than 2**32 numbers.
+    """
+    if not _checking.get():
+        return
+    specs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
+    flat = tf.nest.flatten(specs)
+
+    def call(*tensors: tf.Tensor) -> Any:
+        return network(tf.nest.pack_sequence_as(specs, tensors), training=False)
+
+    graph = tf.function(call).get_concrete_function(*flat).graph
+    definition = graph.as_graph_def(add_shapes=True)
+    graphs = [definition.node, *(f.node_def for f in definition.library.function)]
+    sizes = [size for nodes in graphs for node in nodes for size in _sizes(node)]
+    if max(sizes, default=0) > _LARGEST_TENSOR or sum(sizes) > _LARGEST_GRAPH:
+        raise UnsafeFileError(
+            f"its network {network.name} makes tensors of {sum(sizes)} bytes for one observation, "
+            f"one of {max(sizes)}, and could exhaust memory."
+        )
+    for nodes in graphs:
+        _check_work(network.name, {node.name: node for node in nodes})
 
 
 def _size(arguments: dict[str, Any]) -> int:
@@ -87,37 +130,26 @@ def _size(arguments: dict[str, Any]) -> int:
     return shape.num_elements() * tf.as_dtype(dtype).size
 
 
-def _check_network(network: keras.Model, shapes: list[tuple[int, ...]]) -> None:
-    specs = tf.nest.map_structure(lambda tensor: _spec(tensor, shapes), network.input)
-    flat = tf.nest.flatten(specs)
-
-    def call(*tensors: tf.Tensor) -> Any:
-        return network(tf.nest.pack_sequence_as(specs, tensors), training=False)
-
-    graph = tf.function(call).get_concrete_function(*flat).graph
-    definition = graph.as_graph_def(add_shapes=True)
-    nodes = [*definition.node, *(node for f in definition.library.function for node in f.node_def)]
-    sizes = [size for node in nodes if node.op != "ReadVariableOp" for size in _sizes(node)]
-    if max(sizes, default=0) > _LARGEST_TENSOR or sum(sizes) > _LARGEST_GRAPH:
-        raise UnsafeFileError(
-            f"its network {network.name} makes tensors of {sum(sizes)} bytes for one observation, "
-            f"one of {max(sizes)}, and could exhaust memory."
-        )
+def _check_work(network: str, nodes: dict[str, Any]) -> None:
+    """Refuses what takes long however small it is."""
+    for node in nodes.values():
+        if node.op == "TensorListFromTensor":  # What a recurrent layer goes over.
+            source = nodes.get(node.input[0].partition(":")[0])
+            steps = [shape[0] for shape in _shapes(source) if shape] if source else []
+            if max(steps, default=0) > _LONGEST_SEQUENCE:
+                raise UnsafeFileError(f"its network {network} goes over {max(steps)} steps.")
+        window = math.prod(node.attr["ksize"].list.i)
+        numbers = window * sum(math.prod(shape) for shape in _shapes(node))
+        if window > 1 and numbers > _MOST_POOLED:
+            raise UnsafeFileError(f"its network {network} pools {numbers} numbers.")
 
 
 def _sizes(node: Any) -> Iterator[int]:
     """The bytes of what comes out of a graph's node, where that is known."""
-    for shape in node.attr["_output_shapes"].list.shape:
-        lengths = [dim.size for dim in shape.dim]
-        yield 4 * math.prod(lengths) if min(lengths, default=0) >= 0 else 0
+    if node.op != "ReadVariableOp":
+        for shape in _shapes(node):
+            yield 4 * math.prod(shape) if min(shape, default=0) >= 0 else 0
 
 
-def _spec(tensor: Any, shapes: list[tuple[int, ...]]) -> tf.TensorSpec:
-    """The spec of one example; what is unknown of it is taken from the largest that it fits."""
-    if tensor.shape.rank is None:
-        raise LoadError("it has a network whose input has no known rank.")
-    batch, example = tensor.shape[0], tensor.shape[1:]
-    fitting = [shape for shape in shapes if example.is_compatible_with(shape)]
-    if not example.is_fully_defined() and fitting:
-        example = max(fitting, key=math.prod)
-    return tf.TensorSpec([batch or 1, *example], tensor.dtype)
+def _shapes(node: Any) -> list[list[int]]:
+    return [[dim.size for dim in shape.dim] for shape in node.attr["_output_shapes"].list.shape]

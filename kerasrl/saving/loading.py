@@ -13,9 +13,8 @@ from kerasrl.errors import AgentStateError, KerasRLError, LoadError
 from kerasrl.saving.archive import Archive, read_archive, read_file
 from kerasrl.saving.configs import check_config
 from kerasrl.saving.hdf5 import read_arrays
-from kerasrl.saving.limits import bounded_variables, check_tensors
+from kerasrl.saving.limits import bounded_variables, check_called, checking_calls
 from kerasrl.saving.preparing import prepared
-from kerasrl.saving.spaces import space_shapes
 from kerasrl.saving.versions import check_versions
 from kerasrl.saving.weights import make_slots, matched, put, with_own_optimizers
 
@@ -86,10 +85,11 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except LoadError as error:
-        raise type(error)(f"{os.fspath(path)} cannot be loaded: {_printable(error)}") from error
+        told = f"{_printable(error)}{_hint(path)}"
+        raise type(error)(f"{os.fspath(path)} cannot be loaded: {told}") from error
     except OSError as error:
         reason = error.strerror or str(error)
-        raise LoadError(f"{os.fspath(path)} cannot be loaded: {reason}.{_hint(path)}") from error
+        raise LoadError(f"{os.fspath(path)} cannot be loaded: {reason}.") from error
     except Exception as error:  # Whatever Keras, Gymnasium and TensorFlow raise for what it says.
         kind = "" if isinstance(error, KerasRLError) else f"{type(error).__name__}: "
         raise LoadError(
@@ -101,11 +101,12 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
 def _hint(path: str | os.PathLike[str]) -> str:
     """What to load instead of a directory."""
     path = Path(path)
-    found = sorted([*path.glob("agent.keras"), *path.glob("step-*/agent.keras")])
-    if found:
-        return f" The agent of this checkpoint is {found[-1]}."
-    if (path / "policy.json").is_file():
-        return " It is a policy: use kerasrl.load_policy."
+    with contextlib.suppress(OSError):
+        found = sorted([*path.glob("agent.keras"), *path.glob("step-*/agent.keras")])
+        if found:
+            return f" The agent of this checkpoint is {found[-1]}."
+        if (path / "policy.json").is_file():
+            return " It is a policy: use kerasrl.load_policy."
     return ""
 
 
@@ -123,10 +124,10 @@ def _made(archive: Archive, arrays: dict[str, np.ndarray], custom_objects: dict[
     objects = {**custom_objects, **shared}
     nbytes = sum(array.nbytes for array in arrays.values())
     scope = keras.saving.custom_object_scope(objects)
-    with bounded_variables(nbytes, len(arrays)), scope:
+    with bounded_variables(nbytes, len(arrays)), checking_calls(), scope:
         agent = keras.saving.deserialize_keras_object(config, objects)
         if build_config is not None:
-            check_tensors(agent, space_shapes(build_config))
+            check_called(agent)
             agent.build_from_config(build_config)
         if compile_config is not None:
             agent.compile_from_config(compile_config)

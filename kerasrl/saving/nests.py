@@ -1,6 +1,8 @@
 """Nests of plain values and arrays in JSON and npz files, which cannot run code."""
 
+import io
 import json
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -9,8 +11,26 @@ from typing import Any
 import numpy as np
 
 from kerasrl.errors import LoadError, SaveError
+from kerasrl.saving.archive import read_file
 
 _ARRAY = "__array__"
+
+#: What readers raise for files that say something else than they should.
+DAMAGE = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def write_nest(path: Path, nest: Any) -> None:
@@ -38,10 +58,16 @@ def read_nest(path: Path) -> Any:
         LoadError: when a file is missing or is not what `write_nest` writes.
     """
     try:
-        nest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+        nest = json.loads(read_file(path.with_suffix(".json")).decode("utf-8"))
+        if not isinstance(nest, dict):
+            raise LoadError("it is no dict")
+        stored = io.BytesIO(read_file(path.with_suffix(".npz")))
+        with zipfile.ZipFile(stored) as archive:
+            if any(member.compress_type for member in archive.infolist()):
+                raise LoadError("it is compressed, and could be of any size")
+        with np.load(stored, allow_pickle=False) as arrays:
             return _decoded(nest, arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (*DAMAGE, LoadError) as error:
         raise LoadError(f"{path}.json and .npz cannot be read: {error}.") from error
 
 

@@ -10,6 +10,7 @@ import keras
 from kerasrl.errors import LoadError, UnsafeFileError
 
 _NAME = "kerasrl shared layer "
+_MOST_VISITS = 100_000  # of layers, in all passes over a network
 
 
 def prepared(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -52,7 +53,7 @@ class _Layers(list):
         """Counts, because a connection that can never be made would be tried for ever."""
         self.passes += 1
         nodes = sum(len(layer.get("inbound_nodes", ())) for layer in super().__iter__())
-        if self.passes > nodes + 10:
+        if self.passes > nodes + 10 or self.passes * len(self) > _MOST_VISITS:
             raise UnsafeFileError("its config has a network whose layers cannot be connected.")
         return super().__iter__()
 

@@ -1,59 +1,47 @@
 """The spaces in the config of an agent, of which arrays are made as large as they say."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
-from kerasrl.errors import UnsafeFileError
+from kerasrl.errors import LoadError, UnsafeFileError
+from kerasrl.saving.spec_config import check_spec_config
 
-_MOST_ELEMENTS = 2**24
 _MOST_SPACES = 1000
-_MOST_INTEGERS = 4096  # of a MultiDiscrete, each of which has a layer's part of its own
+_MOST_INTEGERS = 4096  # of MultiDiscretes, each of which has a layer's part of its own
 
 
 def check_spaces(build_config: Any) -> None:
-    """Refuses spaces that are too large.
+    """Refuses spaces that are none, or too large.
 
     Args:
         build_config: what `Agent.get_build_config` gave, or None.
 
     Raises:
-        UnsafeFileError: when there are more than 1000 spaces, or they have more than 2**24
-            elements, or no shape that is one.
+        UnsafeFileError: when it is something else, or there are more than 1000 spaces, or they have
+            more than 2**24 elements or 4096 choices.
     """
-    shapes = space_shapes(build_config)
-    elements = sum(math.prod(shape) for shape in shapes)
-    if elements > _MOST_ELEMENTS or len(shapes) > _MOST_SPACES:
+    if build_config is None:
+        return
+    try:
+        check_spec_config(build_config)
+    except LoadError as error:
+        raise UnsafeFileError(f"it has spaces that are not to be made: {error}") from error
+    spaces = [leaf for space in build_config.values() for leaf in _leaves(space)]
+    integers = sum(_count(space.get("nvec", [])) for space in spaces)
+    if len(spaces) > _MOST_SPACES or integers > _MOST_INTEGERS:
         raise UnsafeFileError(
-            f"it has {len(shapes)} spaces of {elements} elements, which could exhaust memory."
+            f"it has {len(spaces)} spaces, and {integers} choices in them, which could exhaust "
+            "memory or time."
         )
 
 
-def space_shapes(build_config: Any) -> list[tuple[int, ...]]:
-    """The shapes of the spaces that are not made of others."""
-    spaces = build_config.values() if isinstance(build_config, dict) else ()
-    return [_shape(leaf) for space in spaces for leaf in _leaves(space)]
-
-
-def _leaves(space: Any) -> Iterator[dict[str, Any]]:
-    if not isinstance(space, dict):
-        raise UnsafeFileError("its spaces are of an unknown form.")
-    children = space.get("spaces")
-    if children is None:
+def _leaves(space: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if space["kind"] not in ("Dict", "Tuple"):
         yield space
-    else:
-        for child in children.values() if isinstance(children, dict) else children:
-            yield from _leaves(child)
-
-
-def _shape(space: dict[str, Any]) -> tuple[int, ...]:
-    if _count(space.get("nvec")) > _MOST_INTEGERS:
-        raise UnsafeFileError(f"it has a space of more than {_MOST_INTEGERS} integers.")
-    shape = space.get("n" if space.get("kind") == "MultiBinary" else "shape", [])
-    shape = shape if isinstance(shape, list) else [shape]
-    if not all(isinstance(size, int) and size >= 0 for size in shape):
-        raise UnsafeFileError("it has a space whose shape is not of integers.")
-    return tuple(shape)
+        return
+    children = space["spaces"]
+    for child in children.values() if isinstance(children, dict) else children:
+        yield from _leaves(child)
 
 
 def _count(nest: Any) -> int:

@@ -8,6 +8,7 @@ import marshal
 import os
 import pickle
 import resource
+import struct
 import zipfile
 
 import keras
@@ -368,6 +369,17 @@ BOMBS = {
     ],
     "batch": [{**inputs(4), "config": {"batch_input_shape": [2**24, 2**24], "dtype": "float32"}}],
     "unrolled": [inputs(2**20, 1), layer("SimpleRNN", units=1, unroll=True)],
+    "unrolled otherwise": [inputs(4), layer("SimpleRNN", units=1, unroll="yes")],
+    "long sequence": [inputs(4), layer("RepeatVector", n=2**16), layer("SimpleRNN", units=2)],
+    "window": [
+        inputs(4),
+        layer("Reshape", target_shape=[2, 2, 1]),
+        layer("UpSampling2D", size=[512, 512]),
+        layer("MaxPooling2D", pool_size=[128, 128], strides=1, padding="same"),
+    ],
+    "dilation": [inputs(4), layer("DepthwiseConv2D", kernel_size=2, dilation_rate=2**20)],
+    "recurrent calls": [inputs(4), layer("RepeatVector", n=2)]
+    + [layer("SimpleRNN", units=1, return_sequences=True)] * 60,
 }
 
 
@@ -376,9 +388,53 @@ BOMBS = {
 def test_layers_larger_than_the_file_are_refused_before_they_are_made(kind, forge):
     path = forge.with_network(*BOMBS[kind])
     before = _most_memory()
-    with pytest.raises(UnsafeFileError, match="variables of|tensors of|exhaust|integers"):
+    rule = "variables of|tensors of|exhaust|integers|steps|pools|called|incompatible with the layer"
+    with pytest.raises(LoadError, match=rule):
         kerasrl.load(path)
     assert _most_memory() - before < 2**27
+
+
+@pytest.mark.fault(64)
+@pytest.mark.parametrize(
+    ("spaces", "rule"),
+    [
+        ({"kind": "Box", "spaces": [], "shape": [2**15, 2**15], "low": 0.0}, "must be a dict with"),
+        ({"kind": "Box", "shape": [0, 2**24, 2**24], "low": 0.0, "high": 1.0}, "elements"),
+        ({"kind": "MultiDiscrete", "nvec": [2] * 5000, "start": [0] * 5000}, "5000 choices"),
+        ({"kind": "Tuple", "spaces": [{"kind": "MultiBinary", "n": [1]}] * 2000}, "2001 spaces"),
+        ([], "must be a space of a kind"),
+    ],
+    ids=["of two kinds", "empty", "choices", "many", "none"],
+)
+def test_spaces_that_are_none_or_too_large_are_refused(spaces, rule, forge):
+    if isinstance(spaces, dict) and spaces["kind"] in ("Box", "MultiDiscrete"):
+        spaces = {**spaces, "dtype": "float32" if spaces["kind"] == "Box" else "int64"}
+
+    def change(config):
+        config["build_config"]["observation_space"] = spaces
+
+    with pytest.raises(UnsafeFileError, match=rule):
+        kerasrl.load(forge.with_config(change))
+
+
+@pytest.mark.fault(64)
+@pytest.mark.parametrize("value", [10**9, "1", {"class_name": "__numpy__"}])
+def test_an_array_does_not_stand_for_a_number(value, forge):
+    array = {"class_name": "__tensor__", "config": {"value": value, "dtype": "int64"}}
+    with pytest.raises(UnsafeFileError, match="array where an agent has a number"):
+        kerasrl.load(forge.with_config(lambda config: config["config"].update(n_step=array)))
+    with pytest.raises(UnsafeFileError, match="in the place of an array"):
+        kerasrl.load(forge.with_layer(1, units=array))
+
+
+@pytest.mark.fault(64)
+def test_the_directory_of_an_archive_is_found_where_zipfile_finds_it(tmp_path):
+    entry = b"PK\1\2" + struct.pack("<6H3L5H2L", 20, 20, 0, 0, 0, 33, 0, 0, 0, 1, *[0] * 6) + b"a"
+    directory = entry * 10**5
+    end = struct.pack("<4s2H4s2LH", b"PK\5\6", 0, 0, b"PK\5\6", len(directory), 0, 0)
+    (tmp_path / "many.keras").write_bytes(directory + end)
+    with pytest.raises(UnsafeFileError, match="lists more members"):
+        kerasrl.load(tmp_path / "many.keras")
 
 
 @pytest.mark.fault(64)

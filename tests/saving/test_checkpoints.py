@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import warnings
@@ -32,6 +33,40 @@ def test_the_newest_is_found_and_old_ones_go(directory):
         write(directory, step)
     assert directory.newest().name == "step-000000000300"
     assert names(directory) == ["step-000000000040", "step-000000000300"]
+
+
+@pytest.mark.fault(65)
+def test_the_lock_leads_nowhere_else(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(SaveError, match="links"):
+        CheckpointDirectory(tmp_path / "run", 2)
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.fault(48)
+@pytest.mark.timeout(20)
+def test_named_pipes_are_not_waited_for(directory, tmp_path):
+    write(directory, 5)
+    manifest = directory.checkpoint(5) / "manifest.json"
+    manifest.unlink()
+    os.mkfifo(manifest)
+    with pytest.warns(UserWarning, match="not a file"), pytest.raises(LoadError, match="none of"):
+        directory.newest()
+    (tmp_path / "other").mkdir()
+    os.mkfifo(tmp_path / "other" / ".lock")
+    with pytest.raises(SaveError):
+        CheckpointDirectory(tmp_path / "other", 2)
+
+
+@pytest.mark.fault(48)
+@pytest.mark.parametrize("text", ["[" * 10**5, "[]", '{"format": {}, "files": 3}', "\0"])
+def test_a_manifest_may_say_anything(directory, text):
+    write(directory, 5)
+    (directory.checkpoint(5) / "manifest.json").write_text(text)
+    with pytest.warns(UserWarning, match="not complete"), pytest.raises(LoadError, match="none of"):
+        directory.newest()
 
 
 def test_a_step_that_is_written_again_is_replaced(directory):

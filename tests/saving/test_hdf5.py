@@ -9,6 +9,7 @@ import pytest
 
 import kerasrl
 from kerasrl.errors import LoadError, UnsafeFileError
+from kerasrl.saving import hdf5
 from kerasrl.saving.hdf5 import read_arrays
 
 PATH = "q_network/layers/dense/vars/0"
@@ -204,6 +205,28 @@ def test_many_arrays_made_of_the_same_bytes_are_refused():
     with h5py.File(io.BytesIO(data)) as file:
         assert file["9"].shape == (1000,)  # The library sees nothing wrong with it.
     with pytest.raises(UnsafeFileError, match="more than the file holds"):
+        read_arrays(data)
+
+
+@pytest.mark.fault(64)
+def test_names_that_are_long_together_are_refused():
+    def fill(file):
+        group = file
+        for _ in range(60):
+            group = group.create_group("x" * 250)
+        for i in range(1200):
+            group[str(i)] = 0.0
+
+    with pytest.raises(UnsafeFileError, match="names that are too long together"):
+        read_arrays(file_of(fill))
+
+
+@pytest.mark.fault(64)
+def test_headers_with_too_many_messages_are_refused(monkeypatch):
+    data = file_of(lambda file: [file.create_dataset(str(i), data=0.0) for i in range(9)])
+    assert len(read_arrays(data)) == 9
+    monkeypatch.setattr(hdf5, "_MOST_MESSAGES", 20)
+    with pytest.raises(UnsafeFileError, match="more than 20 messages"):
         read_arrays(data)
 
 

@@ -378,7 +378,7 @@ def test_what_is_no_agent_says_so(tmp_path):
             kerasrl.load(tmp_path / "other.keras")
     with pytest.raises(LoadError, match="none.keras cannot be loaded: No such file"):
         kerasrl.load(tmp_path / "none.keras")
-    with pytest.raises(LoadError, match="Is a directory"):
+    with pytest.raises(LoadError, match="it is a directory"):
         kerasrl.load(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(LoadError, match="it is not a file"):

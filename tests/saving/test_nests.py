@@ -1,4 +1,5 @@
 import random
+import zipfile
 
 import numpy as np
 import pytest
@@ -57,6 +58,33 @@ def test_a_damaged_file_is_an_error(tmp_path, suffix, content):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-9] if content == "cut" else content)
+    with pytest.raises(LoadError, match="state"):
+        read_nest(tmp_path / "state")
+
+
+@pytest.mark.parametrize("text", ["[]", "[" * 10**5, '{"a": {"__array__": [1]}}', "3"])
+def test_the_json_may_say_anything(tmp_path, text):
+    write_nest(tmp_path / "state", {"a": np.zeros(2)})
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(LoadError, match="state"):
+        read_nest(tmp_path / "state")
+
+
+@pytest.mark.fault(64)
+def test_compressed_arrays_are_refused(tmp_path):
+    write_nest(tmp_path / "state", {"a": np.zeros(2)})
+    np.savez_compressed(tmp_path / "state.npz", **{"0": np.zeros(10**6)})
+    with pytest.raises(LoadError, match="compressed, and could be of any size"):
+        read_nest(tmp_path / "state")
+
+
+@pytest.mark.parametrize("shape", ["(1099511627776,)", "(", "3"])
+def test_an_array_may_say_that_it_is_any_size(tmp_path, shape):
+    write_nest(tmp_path / "state", {"a": np.zeros(2)})
+    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    header = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+    with zipfile.ZipFile(tmp_path / "state.npz", "w") as archive:
+        archive.writestr("0.npy", header + bytes(16))
     with pytest.raises(LoadError, match="state"):
         read_nest(tmp_path / "state")
 

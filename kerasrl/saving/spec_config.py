@@ -103,12 +103,12 @@ def _values(path: str, config: dict, key: str, shape: tuple) -> None:
 def _shape(path: str, shape: Any, least: int) -> tuple[tuple, int]:
     if not isinstance(shape, list) or len(shape) > _MAX_DEPTH:
         _refuse(f"{path} must have a list as its shape", shape)
-    size = 1
+    size = whole = 1  # NumPy counts as if no dimension were 0.
     for length in shape:
         if not _is_int(length) or length < least:
             _refuse(f"{path} must have a shape of ints, at least {least}", shape)
-        size *= length
-        if max(length, size) > _MAX_ELEMENTS:
+        size, whole = size * length, whole * max(length, 1)
+        if whole > _MAX_ELEMENTS:
             _refuse(f"{path} may have {_MAX_ELEMENTS} elements", shape)
     return tuple(shape), size
 

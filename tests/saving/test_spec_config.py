@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from kerasrl.envs import EnvSpec
-from kerasrl.envs.spec_config import check_spec_config
 from kerasrl.errors import LoadError
+from kerasrl.saving.spec_config import check_spec_config
 from kerasrl.testing import nested_space
 
 spaces = gym.spaces
