@@ -8,6 +8,8 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+
 _SECONDS = 15  # gRPC closes some of its sockets a little later.
 
 
@@ -20,6 +22,21 @@ def handles():
         | {f"/dev/shm/{name}" for name in os.listdir("/dev/shm")}
         | {str(path) for path in Path(tempfile.gettempdir()).glob("kerasrl-*")}
     )
+
+
+def counts():
+    """The threads begun in Python, the threads of the process, and the open files, as an array."""
+    gc.collect()  # A spy and the exception that it raises hold each other, and the frames of a run.
+    tasks, files = os.listdir("/proc/self/task"), os.listdir("/proc/self/fd")
+    return np.array([len(_threads()), len(tasks), len(files)])
+
+
+def more_than(before, allowed):
+    """What `counts` has above `before`, once it has had time to go down to what is allowed."""
+    deadline = time.monotonic() + _SECONDS
+    while (more := counts() - before).max() > allowed and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return more
 
 
 def left_since(before):

@@ -1,5 +1,6 @@
 """The check that nothing is left behind finds what is, and only what is this process's own."""
 
+import _thread
 import multiprocessing
 import os
 import socket
@@ -58,3 +59,17 @@ def test_a_thread_a_process_and_a_socket_are_found():
     kinds = [f"process {process.pid} ", f"of port {port} in state 0A", "thread left"]
     assert [any(kind in name for name in found) for kind in kinds] == [True] * 3
     assert leftovers.left_since(before) == []
+
+
+def test_a_thread_that_python_only_met_is_not_counted():
+    before, met, end = leftovers.counts(), threading.Event(), threading.Event()
+
+    def call():
+        threading.current_thread()  # Has Python keep a `_DummyThread` for good.
+        met.set()
+        end.wait()
+
+    _thread.start_new_thread(call, ())
+    assert met.wait(10)
+    assert leftovers.counts()[0] == before[0]
+    end.set()

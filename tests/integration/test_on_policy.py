@@ -1,16 +1,13 @@
 """Whole runs of on-policy agents: what they learn from, what is left of them, what is saved."""
 
-import gc
-import os
 import socket
-import threading
 import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from leftovers import is_listened_on
+from leftovers import counts, is_listened_on, more_than
 
 import kerasrl
 from kerasrl.callbacks import CollectEpisodes, CollectRollouts
@@ -137,13 +134,6 @@ def test_an_evaluation_in_the_same_environment_comes_between_rollouts(make_agent
 # -- what is left of a run ---------------------------------------------------------------------
 
 
-def handles():
-    """Threads of Python, threads of the process, and open files."""
-    gc.collect()
-    tasks, files = os.listdir("/proc/self/task"), os.listdir("/proc/self/fd")
-    return np.array([threading.active_count(), len(tasks), len(files)])
-
-
 class Spy(keras.callbacks.Callback):
     """Notes the port of the queue's server, and may raise at some point of the run."""
 
@@ -208,11 +198,8 @@ def test_nothing_is_left_of_a_run(make_agent, tiny_env, kind, failure):
         assert all(env.closed for env in made)
         assert not is_listened_on(spy.port)
         if attempt == 0:
-            before = handles()
-    deadline = time.monotonic() + 10  # gRPC closes some of its sockets a little later.
-    while (left := handles() - before).max() > 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert left.max() <= 2
+            before = counts()
+    assert more_than(before, allowed=2).max() <= 2
 
 
 @pytest.mark.parametrize("port", [None, "fixed"])
