@@ -18,7 +18,7 @@ def snippets():
 
 
 @pytest.mark.parametrize("source", list(snippets()))
-def test_snippet_runs(source, tmp_path, monkeypatch):
+def test_snippet_runs(source, tmp_path, monkeypatch, short_pendulum):
     monkeypatch.chdir(tmp_path)
     for long, short in SHORTER.items():
         source = source.replace(long, short)

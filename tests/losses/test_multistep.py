@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -91,13 +89,10 @@ def test_discounted_returns_leave_out_what_follows_a_termination(mode):
 def test_discounted_returns_of_a_long_sequence_compile_without_unrolling():
     r_t = np.ones([4096, 2], np.float32)
     compiled = tf.function(discounted_returns, jit_compile=True)
-    start = time.monotonic()
     actual = compiled(r_t, np.full_like(r_t, 0.5), np.float32([2, 2]))
-    seconds = time.monotonic() - start
     np.testing.assert_allclose(actual, np.full_like(r_t, 2))  # 1 + 0.5 * 2 = 2: a fixed point.
     graph = compiled.get_concrete_function(r_t, r_t, r_t[0]).graph
     assert len(graph.get_operations()) < 100
-    assert seconds < 5
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
