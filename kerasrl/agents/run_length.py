@@ -37,9 +37,10 @@ def length(
         )
     if steps_per_epoch is not None:
         return initial_epoch + math.ceil(updates / steps_per_epoch), steps_per_epoch
-    epochs = epochs if epochs is not None else initial_epoch + _DEFAULT_EPOCHS_OF_BUDGET
-    check_positive("epochs - initial_epoch", epochs - initial_epoch)
-    return epochs, _whole_turns(math.ceil(updates / (epochs - initial_epoch)), collector)
+    count = _DEFAULT_EPOCHS_OF_BUDGET if epochs is None else epochs - initial_epoch
+    check_positive("epochs - initial_epoch", count)
+    steps_per_epoch = _whole_turns(math.ceil(updates / count), collector)
+    return initial_epoch + math.ceil(updates / steps_per_epoch), steps_per_epoch
 
 
 def _whole_turns(steps: int, collector: Collector) -> int:

@@ -33,6 +33,7 @@ class Length(keras.callbacks.Callback):
         ({"epochs": 2, "steps_per_epoch": 3}, {0: 3, 1: 3}),
         ({"steps_per_epoch": 3}, {0: 3}),
         ({"env_steps": WARMUP + 20}, dict.fromkeys(range(10), 2)),
+        ({"env_steps": WARMUP + 3}, {0: 1, 1: 1, 2: 1}),
         ({"env_steps": WARMUP + 20, "epochs": 4}, dict.fromkeys(range(4), 5)),
         ({"env_steps": WARMUP + 20, "steps_per_epoch": 8}, {0: 8, 1: 8, 2: 4}),
         ({"epochs": 4, "steps_per_epoch": 3, "initial_epoch": 2}, {2: 3, 3: 3}),
@@ -55,6 +56,7 @@ def test_length_of_a_run_in_environments(make_agent, tiny_env, small_replay, arg
     assert int(agent.optimizer.iterations) == sum(steps.values())
     if "env_steps" in arguments:
         assert len(env.actions) == arguments["env_steps"]
+        assert length.params["epochs"] == max(steps) + 1
 
 
 @pytest.mark.parametrize("arguments", [{}, {"epochs": 2}], ids=repr)
