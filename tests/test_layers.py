@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # What every layer may import of kerasrl, and what each may besides. One that is not here is free.
-COMMON = {"errors", "native_log", "notes"}
+COMMON = {"errors", "native_log", "notes", "warning"}
 ALLOWED = {
     "losses": COMMON,
     "networks": COMMON,
@@ -24,6 +24,7 @@ ALLOWED = {
     "native_log": set(),
     "notes": {"errors"},
     "version": set(),
+    "warning": set(),
     "_stack": COMMON,
 }
 

@@ -1,6 +1,5 @@
 """Going on with a run that a `Checkpoint` has kept."""
 
-import warnings
 from typing import Any
 
 import keras
@@ -10,6 +9,7 @@ from kerasrl import saving
 from kerasrl.agents.fitting import Run
 from kerasrl.callbacks import Checkpoint, EpisodeCSV
 from kerasrl.callbacks.resumed import Resumed
+from kerasrl.warning import warn
 
 
 def find(agent: keras.Model, run: Run) -> Resumed | None:
@@ -27,10 +27,9 @@ def restore(agent: keras.Model, run: Run) -> None:
         if isinstance(callback, keras.callbacks.CSVLogger | EpisodeCSV):
             callback.append = True
     if run.replay is not None and run.resumed.replay is None:
-        warnings.warn(
+        warn(
             f"{run.resumed.directory} has no contents of the replay; the run goes on with an empty "
-            "one.",
-            stacklevel=4,
+            "one."
         )
 
 

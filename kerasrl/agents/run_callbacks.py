@@ -2,7 +2,6 @@
 
 import contextlib
 import traceback
-import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +14,7 @@ from kerasrl.callbacks.collector import Collector
 from kerasrl.callbacks.non_finite import NonFiniteCheck
 from kerasrl.errors import ArgumentError, ArgumentTypeError
 from kerasrl.notes import add_note
+from kerasrl.warning import warn
 
 _EVALUATION_SEED_OFFSET = 1_000_000
 _LOGGED_AS_IS = (
@@ -98,11 +98,10 @@ def check_shared(run: Run, x: Any, listed: list[keras.callbacks.Callback]) -> No
     given = isinstance(x, gym.Env | gym.vector.VectorEnv)
     if given and any(isinstance(c, Evaluation | Video) and c.env is x for c in listed):
         run.evaluates_in_training_environment = True
-        warnings.warn(
+        warn(
             "the environment that is trained on is evaluated in too: this breaks off the episode "
             "that is being collected. Give validation_data, Evaluation and Video environments of "
-            "their own.",
-            stacklevel=3,
+            "their own."
         )
 
 

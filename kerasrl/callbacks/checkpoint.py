@@ -4,7 +4,6 @@ import contextlib
 import os
 import random
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from kerasrl.errors import ArgumentError, KerasRLError, LoadError, SaveError
 from kerasrl.saving.checkpoints import CheckpointDirectory
 from kerasrl.saving.description import learning_rates
 from kerasrl.saving.nests import DAMAGE, read_nest, write_nest
+from kerasrl.warning import warn
 
 _STREAM = 5  # Random numbers apart from those of whatever else has the run's seed.
 
@@ -188,7 +188,7 @@ class Checkpoint(keras.callbacks.Callback):
         except SaveError as error:
             if self.on_error == "raise":
                 raise
-            warnings.warn(f"no checkpoint was kept: {error}", stacklevel=2)
+            warn(f"no checkpoint was kept: {error}")
         else:
             self.latest = self._directory.checkpoint(self._steps)
             self._saved = (self._epoch, self._step)
@@ -247,10 +247,9 @@ class Checkpoint(keras.callbacks.Callback):
             print(f"Going on from {resumed.directory}.")
         exhausted = collector is not None and collector.exhausted
         if state["stopped"] or exhausted or self._epoch >= self.params["epochs"]:
-            warnings.warn(
+            warn(
                 f"the run in {self.directory} has ended, after {self._steps} gradient steps; there "
-                "is nothing left to train. Raise epochs or env_steps, or use another directory.",
-                stacklevel=2,
+                "is nothing left to train. Raise epochs or env_steps, or use another directory."
             )
             self._epoch, self._step = self.params["epochs"], 0
         self._saved = (self._epoch, self._step)

@@ -1,6 +1,5 @@
 """Collecting rollouts while training."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from kerasrl.callbacks.collector import check_replicas, within_bounds
 from kerasrl.callbacks.queue_collector import QueueCollector
 from kerasrl.errors import ArgumentError
 from kerasrl.replay import RolloutWriter, rollout_spec
+from kerasrl.warning import warn
 
 _LONG = 100_000  # Environment steps without the end of an episode.
 
@@ -99,11 +99,10 @@ class CollectRollouts(QueueCollector):
         endless = not self._episodes.count and "episode_return" not in self._logs
         if endless and self._taken >= _LONG and not self._warned:
             self._warned = True
-            warnings.warn(
+            warn(
                 f"no episode has ended in {self._taken} environment steps, so that there is no "
                 "episode_return to log. If episodes are meant to end, see to it that they do, e.g. "
-                "with gymnasium.wrappers.TimeLimit.",
-                stacklevel=2,
+                "with gymnasium.wrappers.TimeLimit."
             )
 
     def _collect(self) -> np.ndarray:

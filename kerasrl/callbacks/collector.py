@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +12,7 @@ import tensorflow as tf
 from kerasrl.envs import Environments, Episode, Step
 from kerasrl.errors import ArgumentError
 from kerasrl.policies import PolicySnapshot
+from kerasrl.warning import warn
 
 _STREAM = 1  # Random numbers apart from those of whatever else has the run's seed.
 
@@ -149,10 +149,9 @@ class Collector(keras.callbacks.Callback):
     def _same_make(self, layers: list[list[str]]) -> bool:
         same = layers == self._environments.layers
         if not same:
-            warnings.warn(
+            warn(
                 f"the environments are made of {self._environments.layers} and were of {layers} "
-                "when their state was kept, so that new episodes begin.",
-                stacklevel=2,
+                "when their state was kept, so that new episodes begin."
             )
         return same
 

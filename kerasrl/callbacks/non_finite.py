@@ -1,7 +1,6 @@
 """Noticing that what is learned has become NaN or infinite."""
 
 import math
-import warnings
 from typing import Any
 
 import keras
@@ -9,6 +8,7 @@ import numpy as np
 
 from kerasrl.callbacks.checkpoint import Checkpoint
 from kerasrl.errors import NonFiniteLoss
+from kerasrl.warning import warn
 
 
 class NonFiniteCheck(keras.callbacks.Callback):
@@ -32,7 +32,7 @@ class NonFiniteCheck(keras.callbacks.Callback):
             return
         if self.model.run.faults.nan_policy == "warn":
             self._warned = True
-            warnings.warn(self._message(found), stacklevel=2)
+            warn(self._message(found))
         else:
             raise NonFiniteLoss(self._message(found))
 

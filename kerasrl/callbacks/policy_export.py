@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from kerasrl.callbacks.evaluation import Evaluation
 from kerasrl.errors import ArgumentError
 from kerasrl.policies import EXPORT_FORMATS
 from kerasrl.saving.atomic import explained
+from kerasrl.warning import warn
 
 _RESULTS = ("episode_return", "episode_return_std", "episode_length")
 
@@ -103,10 +103,9 @@ class PolicyExport(keras.callbacks.Callback):
     def _warn_of_nothing(self) -> None:
         if self._evaluation is None and not self._warned:
             self._warned = True
-            warnings.warn(
+            warn(
                 f"PolicyExport has no {self.monitor} to tell the best policy by. Give fit "
-                "validation_data, or monitor something that is logged.",
-                stacklevel=2,
+                "validation_data, or monitor something that is logged."
             )
 
 

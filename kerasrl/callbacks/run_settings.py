@@ -1,6 +1,5 @@
 """What tells a run from another one, and from itself with other arguments."""
 
-import warnings
 from typing import Any
 
 import keras
@@ -10,6 +9,7 @@ from kerasrl.callbacks.collector import Collector
 from kerasrl.callbacks.resumed import Resumed
 from kerasrl.errors import MismatchError
 from kerasrl.saving.differences import compare, table
+from kerasrl.warning import warn
 
 _WAY_OUT = "Go on with that, or give this run a directory of its own."
 
@@ -60,9 +60,8 @@ def warn_of_rates(rates: dict[str, float], resumed: Resumed) -> None:
     begun, kept = resumed.state["rates_at_begin"], resumed.state["rates"]
     for name, rate in rates.items():
         if rate not in (begun.get(name), kept.get(name)):
-            warnings.warn(
+            warn(
                 f"the run in {resumed.directory.parent} goes on with the learning rate "
                 f"{kept.get(name):g} of its {name}, not with the {rate:g} given to compile. Have a "
-                "callback change it, such as keras.callbacks.LearningRateScheduler.",
-                stacklevel=2,
+                "callback change it, such as keras.callbacks.LearningRateScheduler."
             )

@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import time
-import warnings
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -18,6 +17,7 @@ from gymnasium.error import NoAsyncCallError
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
 from kerasrl.errors import EnvWorkerError
+from kerasrl.warning import warn
 
 _SECONDS_TO_DIE = 5.0  # From the end of a connection to that of its process.
 _SECONDS_TO_CLOSE = 5.0
@@ -212,11 +212,10 @@ def warn_of_fork(env: Any) -> None:
     """Warns when the workers of an environment just made were forked while gRPC is at work."""
     inner = env.unwrapped
     if isinstance(inner, AsyncVectorEnv) and _forked(inner.processes[0]) and _grpc_runs():
-        warnings.warn(
+        warn(
             f"the workers of {env} were forked from a process in which a replay has run. gRPC, "
             "which Reverb is built on, does not allow for that, and they may hang. Pass context="
-            '"forkserver" or "spawn" to AsyncVectorEnv.',
-            stacklevel=5,
+            '"forkserver" or "spawn" to AsyncVectorEnv.'
         )
 
 

@@ -1,7 +1,6 @@
 """Environments stepped one after another in this process."""
 
 import contextlib
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from kerasrl.envs.restarter import Restarter, restart_seed
 from kerasrl.envs.spec import EnvSpec
 from kerasrl.envs.state import get_state, layer_names, set_state
 from kerasrl.errors import EnvError
+from kerasrl.warning import warn
 
 
 class EnvList(Environments):
@@ -76,10 +76,9 @@ class EnvList(Environments):
             return self._envs[i].reset(seed=seed)
         if seed is not None and "seed" not in self._warned:
             self._warned.add("seed")
-            warnings.warn(
+            warn(
                 f"environment {i}: its reset takes no seed, so that its episodes cannot be "
-                "repeated. Declare reset(self, *, seed=None, options=None).",
-                stacklevel=5,
+                "repeated. Declare reset(self, *, seed=None, options=None)."
             )
         return self._envs[i].reset()
 
@@ -146,10 +145,9 @@ class EnvList(Environments):
             return reward
         if "reward" not in self._warned:
             self._warned.add("reward")
-            warnings.warn(
+            warn(
                 f"environment {i}: the reward comes with shape {np.shape(reward)}, where it must "
-                "be one number; it is taken out. Return a float.",
-                stacklevel=4,
+                "be one number; it is taken out. Return a float."
             )
         return np.asarray(reward).item()
 

@@ -1,7 +1,6 @@
 """One face for every kind of environment: a vector of them, with episode ends made explicit."""
 
 import abc
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from kerasrl.envs.observations import ObservationReader
 from kerasrl.envs.restarter import Restarter
 from kerasrl.envs.spec import EnvSpec
 from kerasrl.errors import EnvError
+from kerasrl.warning import warn
 
 _LARGEST_REWARD = np.finfo(np.float32).max
 _BOUNDS_PERIOD = 97  # A prime, so that it is not always the same step of equally long episodes.
@@ -243,10 +243,9 @@ class Environments(abc.ABC):
         if rule not in self._warned:
             self._warned.add(rule)
             used = "0 is used in its place" if self._nan_policy == "zero" else "it is used as it is"
-            warnings.warn(
+            warn(
                 f"{self._error(env, f'{rule}; received {received}')} As "
-                f'nan_policy="{self._nan_policy}", {used}, here and wherever it happens again.',
-                stacklevel=4,
+                f'nan_policy="{self._nan_policy}", {used}, here and wherever it happens again.'
             )
 
     def _check_bounds(self, observation: list[np.ndarray]) -> None:
@@ -261,7 +260,7 @@ class Environments(abc.ABC):
         if self._strict:
             raise self._error(env, f"{rule}. {way_out}, or leave strict at False")
         self._warned.add("bounds")
-        warnings.warn(f"environment {env}: {rule}. It is used as it is. {way_out}.", stacklevel=3)
+        warn(f"environment {env}: {rule}. It is used as it is. {way_out}.")
 
     def _doing(self, env: int, action: np.ndarray | None = None) -> str:
         """What an environment is at, in words: a step, or a reset where there is no action."""

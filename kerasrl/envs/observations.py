@@ -1,6 +1,5 @@
 """Reading observations: any nest of arrays, checked and laid out as one array per leaf."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from kerasrl.envs.spec import space_leaves
 from kerasrl.errors import EnvError
+from kerasrl.warning import warn
 
 
 class ObservationReader:
@@ -123,10 +123,7 @@ class ObservationReader:
             )
         if dtype.kind == "f" and path not in self._warned:
             self._warned.add(path)
-            warnings.warn(
-                f"{path} comes as {value.dtype} where its space says {dtype}; it is cast.",
-                stacklevel=2,
-            )
+            warn(f"{path} comes as {value.dtype} where its space says {dtype}; it is cast.")
         return value.astype(dtype)
 
 

@@ -1,7 +1,6 @@
 """Putting new environments in the place of failed ones."""
 
 import contextlib
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from kerasrl.errors import EnvError, EnvWorkerError
 from kerasrl.notes import add_note
+from kerasrl.warning import warn
 
 
 class Restarter:
@@ -78,10 +78,9 @@ class Restarter:
                 "max_env_restarts."
             ) from error
         self.count += 1
-        warnings.warn(
+        warn(
             f"{where}: {type(error).__name__}: {error}. Its episode is broken off, and a new "
-            f"environment takes its place: restart {self.count} of at most {self._limit}.",
-            stacklevel=5,
+            f"environment takes its place: restart {self.count} of at most {self._limit}."
         )
 
 

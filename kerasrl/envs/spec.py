@@ -1,7 +1,6 @@
 """What an environment offers, in the words of TensorFlow: spaces turned into nested specs."""
 
 import dataclasses
-import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.errors import SpaceError
+from kerasrl.warning import warn
 
 _LEAVES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiBinary, gym.spaces.MultiDiscrete)
 
@@ -102,20 +102,18 @@ def _warn_of_float_pixels(path: str, space: gym.Space) -> None:
         and space.dtype.kind == "f"
         and np.all(space.high == 255)
     ):
-        warnings.warn(
+        warn(
             f"{path} is an image of {space.dtype} up to 255, which networks take as it is. Declare "
-            "uint8, which is divided by 255, or scale it to [0, 1].",
-            stacklevel=4,
+            "uint8, which is divided by 255, or scale it to [0, 1]."
         )
 
 
 def _warn_of_constants(space: gym.Space) -> None:
     if isinstance(space, gym.spaces.Box) and np.any(space.low == space.high):
         index = tuple(int(i) for i in np.argwhere(space.low == space.high)[0])
-        warnings.warn(
+        warn(
             f"action_space has low == high at index {index}: that action is always "
-            f"{space.low[index]}, and there is nothing to learn about it.",
-            stacklevel=4,
+            f"{space.low[index]}, and there is nothing to learn about it."
         )
 
 

@@ -5,7 +5,6 @@ converts the policy's graph to TensorFlow Lite with the network's weights as *in
 call takes some 20 microseconds and new weights need no new conversion.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.native_log import muted
+from kerasrl.warning import warn
 
 _TOLERANCE = 1e-3
 
@@ -44,10 +44,9 @@ class PolicySnapshot:
         try:
             self._compiled = _Lite(graph, tf.nest.flatten(batched))
         except Exception as error:  # The converter raises whatever it likes.
-            warnings.warn(
+            warn(
                 "this policy does not convert to TensorFlow Lite and acts through a tf.function, "
-                f"which is slower: {str(error).strip().splitlines()[0]}",
-                stacklevel=2,
+                f"which is slower: {str(error).strip().splitlines()[0]}"
             )
             self._compiled = _Function(graph)
         self.update()

@@ -2,7 +2,6 @@
 
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 from kerasrl.errors import ReplayError, ReplayUnavailable
 from kerasrl.replay.watchdog import Watchdog, can_sample
 from kerasrl.replay.weakly import weakly
+from kerasrl.warning import warn
 
 _PAUSE = 0.05  # Seconds from one look at the bell to the next.
 _PERIOD = 0.5  # Seconds from one look at the server to the next.
@@ -142,7 +142,7 @@ class Alarm:
             raise self._watchdog.starved(_AWAITED, seconds)
         if seconds >= self._watchdog.wait / 4 and not self._warned:
             self._warned = True
-            warnings.warn(str(self._watchdog.starved(_AWAITED, seconds)), stacklevel=2)
+            warn(str(self._watchdog.starved(_AWAITED, seconds)))
 
 
 def _slow_numbers() -> tf.data.Dataset:

@@ -1,9 +1,10 @@
 """The memory that a replay may come to take, against what there is."""
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
+
+from kerasrl.warning import warn
 
 _GIB = 2**30
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -18,12 +19,11 @@ def warn_if_too_large(capacity: int, row_bytes: int) -> None:
     """
     needed, available = capacity * row_bytes, available_bytes()
     if available is not None and needed > available:
-        warnings.warn(
+        warn(
             f"a full replay of {capacity} transitions of {row_bytes} bytes is "
             f"{needed / _GIB:.1f} GiB before compression, and {available / _GIB:.1f} GiB of memory "
             "are available. If it does not compress well, the process will be killed when memory "
-            "runs out. Lower capacity, or use smaller observations.",
-            stacklevel=3,
+            "runs out. Lower capacity, or use smaller observations."
         )
 
 

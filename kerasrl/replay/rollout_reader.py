@@ -4,7 +4,6 @@ import collections
 import contextlib
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from kerasrl.errors import ArgumentError
 from kerasrl.native_log import muted
 from kerasrl.replay.served_table import ServedTable
+from kerasrl.warning import warn
 
 _SLICE = 1.0  # Seconds.
 _KEPT = 2  # Rollouts: the one that is learned from, and one that was asked for ahead of time.
@@ -116,7 +116,7 @@ class RolloutReader:
             elif waited >= self._watchdog.wait / 4 and not warned:
                 warned = True
                 self._watchdog.look(_AWAITED, waited)
-                warnings.warn(str(self._watchdog.starved(_AWAITED, waited)), stacklevel=2)
+                warn(str(self._watchdog.starved(_AWAITED, waited)))
 
     def _take(self) -> np.ndarray:
         table = self._table

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from kerasrl.saving.atomic import explained, replacing_directory
 from kerasrl.saving.listing import first_difference, listing
 from kerasrl.saving.nests import DAMAGE
 from kerasrl.version import __version__
+from kerasrl.warning import warn
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -90,9 +90,7 @@ class CheckpointDirectory:
             fault = _fault(checkpoint)
             if fault is None:
                 return checkpoint
-            warnings.warn(
-                f"{checkpoint} is not complete and is passed over: {fault}.", stacklevel=3
-            )
+            warn(f"{checkpoint} is not complete and is passed over: {fault}.")
         if found:
             raise LoadError(
                 f"none of the {len(found)} checkpoints in {self.path} is complete. Restore the "
