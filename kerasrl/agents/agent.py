@@ -155,9 +155,9 @@ class Agent(Persistent):
         - `env_steps`: it ends when so many environment steps have been collected, warm-up
           included. They are divided into `epochs` (10 if not given) epochs, fewer if there are too
           few gradient steps, or into epochs of `steps_per_epoch`. Giving all three is an error.
-          Only whole rollouts are collected, so that some steps may be left over. An agent that learns from whole episodes has epochs of
-          50 updates if not told otherwise, and ends with the episodes that reach `env_steps`,
-          or after `epochs`, whichever comes first.
+          Only whole rollouts are collected, so that some steps may be left over. An agent
+          that learns from whole episodes has epochs of 50 updates if not told otherwise, and ends
+          with the episodes that reach `env_steps`, or after `epochs`, whichever comes first.
 
         Args:
             x: a Gymnasium id, `gymnasium.Env`, `gymnasium.vector.VectorEnv` or a callable that
