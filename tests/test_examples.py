@@ -11,7 +11,13 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 STORIES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "common")
-SLOW = {"d4pg_cartpole_balance", "d4pg_mountain_car", "sac_minitaur", "td3_pendulum"}
+SLOW = {
+    "d4pg_cartpole_balance",
+    "d4pg_mountain_car",
+    "ddpg_pendulum",
+    "sac_minitaur",
+    "td3_pendulum",
+}
 
 LEFT_OVER = {
     "a2c_cartpole": (1080, 1080),

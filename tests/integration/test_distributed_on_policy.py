@@ -114,10 +114,10 @@ with kerasrl.replay.Queue() as queue:
 
 class SlowEvaluation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
-        time.sleep(3)
+        time.sleep(1.5)
 
 # It may take longer until the next rollout is begun than the queue would wait for it.
-with kerasrl.replay.Queue(timeout=2) as queue:
+with kerasrl.replay.Queue(timeout=1) as queue:
     agent.fit(
         "CartPole-v1", epochs=3, steps_per_epoch=1, num_envs=2, callbacks=[SlowEvaluation()],
         replay=queue, verbose=0,

@@ -105,8 +105,8 @@ def results(output):
 @pytest.mark.parametrize(
     "agents",
     [
-        ["DQN", "SAC", "PPO"],
-        pytest.param(["DDPG", "TD3", "D4PG", "A2C", "REINFORCE"], marks=pytest.mark.slow),
+        ["SAC", "PPO"],
+        pytest.param(["DQN", "DDPG", "TD3", "D4PG", "A2C", "REINFORCE"], marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )
