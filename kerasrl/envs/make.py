@@ -104,7 +104,7 @@ def _processes_ignore_interrupts() -> Iterator[None]:
 
 
 def _advise(error: Exception) -> None:
-    """Says what to do about an `AsyncVectorEnv` that cannot start its workers."""
+    """Says what to do about a missing extra, or about workers that cannot be started."""
     if isinstance(error, pickle.PicklingError) or "pickle" in str(error):
         add_note(
             error,
@@ -116,6 +116,14 @@ def _advise(error: Exception) -> None:
             error,
             "A worker process ended as it started, and may have printed why. Under the context "
             '"spawn" or "forkserver" a script must start from within `if __name__ == "__main__":`.',
+        )
+    elif isinstance(error, gym.error.DependencyNotInstalled) and "Box2D" in str(error):
+        add_note(error, 'With kerasrl, Box2D is installed by: pip install "kerasrl[box2d]"')
+    elif isinstance(error, gym.error.NamespaceNotFound) and "ALE" in str(error):
+        add_note(
+            error,
+            'Atari games come by lambda: kerasrl.envs.atari("ALE/Pong-v5"), and are installed by: '
+            'pip install "kerasrl[atari]"',
         )
 
 

@@ -1,3 +1,5 @@
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -50,6 +52,25 @@ def test_an_unknown_id_says_so():
 
 
 @pytest.mark.fault(26)
+def test_box2d_that_is_missing_is_had_from_an_extra(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    with pytest.raises(gym.error.DependencyNotInstalled) as raised:
+        envs.make("LunarLander-v3")
+    assert 'pip install "kerasrl[box2d]"' in raised.value.__notes__[0]
+
+
+def test_atari_that_is_not_registered_is_had_from_an_extra(monkeypatch):
+    games = [env_id for env_id in gym.registry if env_id.startswith("ALE/")]
+    for env_id in games:
+        monkeypatch.delitem(gym.registry, env_id)
+    with pytest.raises(gym.error.NamespaceNotFound) as raised:
+        envs.make("ALE/Pong-v5")
+    assert "kerasrl.envs.atari(" in raised.value.__notes__[0]
+    assert 'pip install "kerasrl[atari]"' in raised.value.__notes__[0]
+
+
 def test_a_class_is_instantiated_and_closed():
     made = []
 
