@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl import envs
+from kerasrl.agents import building
 from kerasrl.agents.checks import check_positive
 from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError, KerasRLError
@@ -54,10 +56,7 @@ class Run:
 @contextlib.contextmanager
 def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
     """Marks the agent as being fitted, and closes what the run has opened, whatever happens."""
-    if not is_compiled(agent):
-        raise AgentStateError(
-            f"{type(agent).__name__} must be compiled before fit. Call compile() first."
-        )
+    _check_compiled(agent)
     with _starting:
         if agent.run is not None:
             raise AgentStateError("fit is already running on this agent; wait for it to end.")
@@ -79,6 +78,20 @@ def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
 def is_compiled(agent: keras.Model) -> bool:
     """Whether `compile` was called."""
     return getattr(agent, "optimizer", None) is not None
+
+
+def _check_compiled(agent: keras.Model) -> None:
+    if not is_compiled(agent):
+        raise AgentStateError(
+            f"{type(agent).__name__} must be compiled before fit. Call compile() first."
+        )
+    for one, other in itertools.combinations(building.optimizers(agent), 2):
+        if getattr(agent, one, None) is getattr(agent, other, True):
+            raise ArgumentError(
+                f"{one} and {other} must be two optimizers, as each keeps the moments of its own "
+                f"variables; received one for both. Pass {one}=keras.optimizers.Adam(...) and "
+                f"{other}=keras.optimizers.Adam(...)."
+            )
 
 
 def seed_everything(agent: keras.Model, seed: int | None) -> None:

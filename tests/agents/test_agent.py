@@ -124,6 +124,17 @@ def test_fit_before_compile_says_what_to_do(agent_class, tiny_env):
     assert agent.run is None
 
 
+@pytest.mark.parametrize(
+    "agent_class", [kerasrl.SAC, kerasrl.DDPG, kerasrl.TD3, kerasrl.D4PG], ids=lambda c: c.__name__
+)
+def test_one_optimizer_for_two_networks_is_refused(agent_class):
+    agent, adam = agent_class(), keras.optimizers.Adam()
+    agent.compile(actor_optimizer=adam, critic_optimizer=adam)
+    with pytest.raises(ArgumentError, match="^actor_optimizer and critic_optimizer must be two"):
+        agent.fit("Pendulum-v1", steps_per_epoch=1)
+    assert agent.run is None
+
+
 @pytest.mark.parametrize("what", [3, None, np.zeros(4), {"a": 1}])
 def test_fit_refuses_what_is_no_environment(make_agent, what):
     with pytest.raises(ArgumentTypeError, match="expected a Gymnasium id"):
