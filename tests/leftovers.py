@@ -33,19 +33,20 @@ def counts():
 
 def more_than(before, allowed):
     """What `counts` has above `before`, once it has had time to go down to what is allowed."""
-    deadline = time.monotonic() + _SECONDS
-    while (more := counts() - before).max() > allowed and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return more
+    return _settled(lambda: counts() - before, lambda more: more.max() <= allowed)
 
 
 def left_since(before):
     """What is there that was not, once it has had time to go."""
+    return sorted(_settled(lambda: _ours(handles() - before), lambda left: not left))
+
+
+def _settled(measure, is_well):
     deadline = time.monotonic() + _SECONDS
-    while (left := _ours(handles() - before)) and time.monotonic() < deadline:
+    while not is_well(found := measure()) and time.monotonic() < deadline:
         gc.collect()  # Exceptions hold frames, and these what was opened in them.
         time.sleep(0.05)
-    return sorted(left)
+    return found
 
 
 def _ours(found):

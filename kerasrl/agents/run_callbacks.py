@@ -138,8 +138,9 @@ class RunCallbacks(keras.callbacks.CallbackList):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Notes which callbacks have begun."""
+        logs = self._process_logs(logs)
         for callback in self.callbacks:
-            callback.on_train_begin(self._process_logs(logs))
+            callback.on_train_begin(logs)
             self._begun.append(callback)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -149,9 +150,10 @@ class RunCallbacks(keras.callbacks.CallbackList):
         """
         self._interruption.deferred = True
         within, self.model.run.within_epoch = self.model.run.within_epoch, False
+        logs = self._process_logs(logs)
         for callback in self.callbacks:
             if not (within and isinstance(callback, keras.callbacks.LearningRateScheduler)):
-                callback.on_epoch_begin(epoch, self._process_logs(logs))
+                callback.on_epoch_begin(epoch, logs)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Puts signals off."""

@@ -35,11 +35,10 @@ def length(
             f"env_steps={run.env_steps}, epochs={epochs} and steps_per_epoch={steps_per_epoch} "
             "say twice how long to train. Leave one of them out."
         )
-    if steps_per_epoch is not None:
-        return initial_epoch + math.ceil(updates / steps_per_epoch), steps_per_epoch
-    count = _DEFAULT_EPOCHS_OF_BUDGET if epochs is None else epochs - initial_epoch
-    check_positive("epochs - initial_epoch", count)
-    steps_per_epoch = _whole_turns(math.ceil(updates / count), collector)
+    if steps_per_epoch is None:
+        count = _DEFAULT_EPOCHS_OF_BUDGET if epochs is None else epochs - initial_epoch
+        check_positive("epochs - initial_epoch", count)
+        steps_per_epoch = _whole_turns(math.ceil(updates / count), collector)
     return initial_epoch + math.ceil(updates / steps_per_epoch), steps_per_epoch
 
 

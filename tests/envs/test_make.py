@@ -51,7 +51,6 @@ def test_an_unknown_id_says_so():
         envs.make("NoSuchEnv-v0")
 
 
-@pytest.mark.fault(26)
 def test_box2d_that_is_missing_is_had_from_an_extra(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("gymnasium.envs.box2d")]:
         monkeypatch.delitem(sys.modules, name)
@@ -71,6 +70,7 @@ def test_atari_that_is_not_registered_is_had_from_an_extra(monkeypatch):
     assert 'pip install "kerasrl[atari]"' in raised.value.__notes__[0]
 
 
+@pytest.mark.fault(26)
 def test_a_class_is_instantiated_and_closed():
     made = []
 

@@ -67,16 +67,16 @@ for name, space in actions.items():
         "discount": np.ones(count, "f"),
         "next_observation": rng.normal(size=(count, 4)).astype("f"),
     }).batch(32, drop_remainder=True)
-    # Three batches: TD3's actor is updated at the second alone.
-    (two, logs), (one, expected) = [trained(name, s, dataset) for s in strategies]
-    metrics = {id(w) for agent in (two, one) for m in agent.metrics for w in m.weights}
-    for v, w in zip(all_variables(two), all_variables(one), strict=True):
-        if id(w) in metrics:
-            continue  # They are summed over the replicas when they are read, into the logs.
-        for copy in mirrored.experimental_local_results(v):
-            np.testing.assert_allclose(copy, w, atol=1e-6, err_msg=f"{name} {w.name}")
-    for key in expected:
-        np.testing.assert_allclose(logs[key], expected[key], rtol=1e-5, err_msg=key)
+    for batches in (1, 3) if name == "TD3" else (3,):  # Its actor is updated at the second.
+        (two, logs), (one, expected) = [trained(name, s, dataset.take(batches)) for s in strategies]
+        metrics = {id(w) for agent in (two, one) for m in agent.metrics for w in m.weights}
+        for v, w in zip(all_variables(two), all_variables(one), strict=True):
+            if id(w) in metrics:
+                continue  # They are summed over the replicas when they are read, into the logs.
+            for copy in mirrored.experimental_local_results(v):
+                np.testing.assert_allclose(copy, w, atol=1e-6, err_msg=f"{name} {batches} {w.name}")
+        for key in expected:
+            np.testing.assert_allclose(logs[key], expected[key], rtol=1e-5, err_msg=key)
     print(name, "is the same on two replicas")
 
 with mirrored.scope():
