@@ -92,7 +92,9 @@ def test_discounted_returns_of_a_long_sequence_compile_without_unrolling():
     actual = compiled(r_t, np.full_like(r_t, 0.5), np.float32([2, 2]))
     np.testing.assert_allclose(actual, np.full_like(r_t, 2))  # 1 + 0.5 * 2 = 2: a fixed point.
     graph = compiled.get_concrete_function(r_t, r_t, r_t[0]).graph
-    assert len(graph.get_operations()) < 100
+    operations = [operation.type for operation in graph.get_operations()]
+    assert len(operations) < 100
+    assert operations.count("StatelessWhile") == 1
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
