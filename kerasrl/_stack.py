@@ -15,9 +15,8 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import NamedTuple
 
+from kerasrl import _python
 from kerasrl.errors import StackError
-
-_PYTHON_VERSIONS = ((3, 10), (3, 11))
 
 # The release of each package that fits, and the names under which that package is distributed.
 _RELEASES = {"tensorflow": "2.15", "keras": "2.15", "dm-reverb": "0.14"}
@@ -36,6 +35,9 @@ _DISTRIBUTIONS = {
     "keras": ("keras", "keras-nightly"),
     "dm-reverb": ("dm-reverb", "dm-reverb-nightly"),
 }
+
+# What TensorFlow brings along and other packages like to replace: the major releases that fit.
+_MAJORS = {"numpy": ("1",), "protobuf": ("3", "4")}
 
 _SUPPORTED = "Linux x86-64, Python 3.10-3.11, tensorflow 2.15.x, keras 2.15.x, dm-reverb 0.14.x"
 _INSTALL = (
@@ -66,7 +68,7 @@ class Stack(NamedTuple):
 def installed_stack() -> Stack:
     """Reads the stack from the interpreter and the metadata of the installed distributions."""
     distributions = {}
-    for names in _DISTRIBUTIONS.values():
+    for names in (*_DISTRIBUTIONS.values(), _MAJORS):
         for name in names:
             try:
                 # The version is None where an interrupted install left its metadata unfinished.
@@ -85,12 +87,12 @@ def installed_stack() -> Stack:
 def problems(stack: Stack) -> list[str]:
     """Lists what keeps kerasrl from running on `stack`, one sentence each; empty if it fits."""
     found = []
-    if stack.system != "Linux" or stack.machine != "x86_64":
+    if (stack.system, stack.machine) != _python.PLATFORM:
         found.append(
             "Reverb is built for Linux x86-64 only; "
             f"this machine is {_platform_name(stack)}. Use a Linux x86-64 machine or container."
         )
-    if stack.python not in _PYTHON_VERSIONS:
+    if stack.python not in _python.VERSIONS:
         found.append(
             f"Python 3.10 or 3.11 is needed; this is Python {_dotted(stack.python)}. "
             "Make a virtual environment with one of those."
@@ -99,7 +101,7 @@ def problems(stack: Stack) -> list[str]:
         return found  # The packages cannot be put right here, so they are not worth a word.
     for package in _RELEASES:
         found += _package_problems(stack, package)
-    return found
+    return found + [problem for name in _MAJORS for problem in _major_problems(stack, name)]
 
 
 def explanation(stack: Stack, reasons: list[str]) -> str:
@@ -108,6 +110,7 @@ def explanation(stack: Stack, reasons: list[str]) -> str:
     for package, names in _DISTRIBUTIONS.items():
         installed = [f"{n} {stack.distributions[n]}" for n in names if n in stack.distributions]
         found += installed or [f"no {package}"]
+    found += [f"{n} {stack.distributions[n]}" for n in _MAJORS if n in stack.distributions]
     if stack.keras_backend:
         found.append(f"KERAS_BACKEND={stack.keras_backend}")
     return "\n".join(
@@ -168,6 +171,18 @@ def _package_problems(stack: Stack, package: str) -> list[str]:
             reason += f" Remove it with: pip uninstall {name}"
         found.append(reason)
     return found
+
+
+def _major_problems(stack: Stack, package: str) -> list[str]:
+    version, fitting = stack.distributions.get(package), _MAJORS[package]
+    if version is None or version.split(".")[0] in fitting:
+        return []
+    bound = f"{package}<{int(fitting[-1]) + 1}"
+    return [
+        f"{bound} is needed; {package} {version} is installed, by another package it seems. Mend "
+        f'it with: pip install "{bound}", and install other packages under '
+        "kerasrl's docs/constraints.txt."
+    ]
 
 
 def _import_problem(error: Exception) -> str:

@@ -25,7 +25,8 @@ ALLOWED = {
     "notes": {"errors"},
     "version": set(),
     "warning": set(),
-    "_stack": COMMON,
+    "_python": set(),
+    "_stack": COMMON | {"_python"},
 }
 
 # The files that join the two sides.

@@ -2,10 +2,13 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kerasrl import _stack, errors
+
+ROOT = Path(__file__).parent.parent
 
 FITTING = _stack.Stack(
     system="Linux",
@@ -126,6 +129,29 @@ def test_tensorflow_under_another_name_is_found_and_its_removal_named(name):
     """Beside a right `tensorflow` it would overwrite the same files."""
     message = check_and_catch(with_distributions(**{name: "2.16.1"}))
     assert f"{name} 2.16.1 is installed. Remove it with: pip uninstall {name}" in message
+
+
+@pytest.mark.regression(43)
+@pytest.mark.parametrize(
+    ("package", "version", "bound"), [("protobuf", "7.1.0", 5), ("numpy", "2.4.1", 2)]
+)
+def test_what_another_package_has_replaced(package, version, bound):
+    message = check_and_catch(with_distributions(**{package: version}))
+    assert f"{package}<{bound} is needed; {package} {version} is installed" in message
+    assert f'pip install "{package}<{bound}"' in message
+    assert "docs/constraints.txt" in message
+
+
+@pytest.mark.parametrize("version", ["3.20.3", "4.25.9"])
+def test_a_protobuf_that_fits(version):
+    assert _stack.problems(with_distributions(protobuf=version, numpy="1.26.4")) == []
+
+
+@pytest.mark.regression(43)
+def test_the_constraints_are_of_a_stack_that_fits():
+    lines = (ROOT / "docs/constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if "==" in line)
+    assert _stack.problems(FITTING._replace(distributions=pinned)) == []
 
 
 def test_all_problems_come_in_one_error():
