@@ -13,18 +13,18 @@ NOT_YET = {
 }
 
 
-def covered():
-    """The numbers that tests are marked with."""
+def marked(name):
+    """The numbers that tests are marked with by `pytest.mark.<name>`."""
     numbers = set()
     for path in ROOT.glob("tests/**/test_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.fault":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == f"pytest.mark.{name}":
                 numbers |= {argument.value for argument in node.args}
     return numbers
 
 
 def test_every_fault_has_a_test():
-    assert set(range(1, FAULTS + 1)) - covered() == NOT_YET
+    assert set(range(1, FAULTS + 1)) - marked("fault") == NOT_YET
 
 
 SOURCES = {path.relative_to(ROOT).as_posix(): path for path in ROOT.glob("kerasrl/**/*.py")}
