@@ -1,5 +1,6 @@
 """What an environment offers, in the words of TensorFlow: spaces turned into nested specs."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -7,30 +8,55 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kerasrl.errors import SpaceError
+from kerasrl.errors import ArgumentTypeError, SpaceError
 from kerasrl.warning import warn
 
 _LEAVES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiBinary, gym.spaces.MultiDiscrete)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class EnvSpec:
     """The observation and action spaces of one environment (not of a vector of them).
 
+    `EnvSpec(env)` is that of an environment, and `EnvSpec(observation_space, action_space)` that of
+    two spaces.
+
     Args:
         observation_space: `gymnasium.Space`; Box, Discrete, MultiBinary, MultiDiscrete, or any
-            nesting of these in Dict and Tuple.
+            nesting of these in Dict and Tuple. Or, alone, a `gymnasium.Env`, a
+            `gymnasium.vector.VectorEnv`, or the id or a callable that makes one.
         action_space: `gymnasium.Space`; Box, Discrete, MultiBinary or MultiDiscrete.
 
     Raises:
-        SpaceError: when a space is of another kind, or its bounds are the wrong way round.
+        ArgumentTypeError: when it is given neither two spaces nor an environment.
+        SpaceError: when a space is of another kind, has no elements, or its bounds are the wrong
+            way round.
     """
 
     observation_space: gym.Space
     action_space: gym.Space
 
-    def __post_init__(self):
-        for path, space in space_leaves(self.observation_space, "observation_space"):
+    def __init__(self, observation_space: Any, action_space: Any = None):
+        spaces = observation_space, action_space
+        if action_space is None and not isinstance(observation_space, gym.Space):
+            spaces = _spaces_of(observation_space)
+        for name, space in zip(("observation_space", "action_space"), spaces, strict=True):
+            if not isinstance(space, gym.Space):
+                raise ArgumentTypeError(
+                    f"EnvSpec needs an environment, or two gymnasium.Spaces; received {space!r} as "
+                    f"{name}."
+                )
+            object.__setattr__(self, name, space)
+        self._check()
+
+    def _check(self) -> None:
+        leaves = space_leaves(self.observation_space, "observation_space")
+        if not leaves:
+            raise SpaceError(
+                f"observation_space is {self.observation_space}, in which there is nothing to "
+                "observe. Give the agent at least one number, such as a constant."
+            )
+        for path, space in leaves:
             _check_leaf(path, space)
             _warn_of_float_pixels(path, space)
         _check_leaf("action_space", self.action_space)
@@ -79,6 +105,21 @@ def tensor_spec(space: gym.Space) -> Any:
     return tf.TensorSpec(space.shape, tf.as_dtype(space.dtype))
 
 
+def _spaces_of(env: Any) -> tuple[Any, Any]:
+    """The spaces of an environment; one that has to be made for it is closed again."""
+    if isinstance(env, gym.vector.VectorEnv):
+        return env.single_observation_space, env.single_action_space
+    if isinstance(env, gym.Env):
+        return env.observation_space, env.action_space
+    if not (isinstance(env, str) or callable(env)):
+        return env, None
+    made = gym.make(env, disable_env_checker=True) if isinstance(env, str) else env()
+    if not isinstance(made, gym.Env | gym.vector.VectorEnv):
+        return made, None
+    with contextlib.closing(made):
+        return _spaces_of(made)
+
+
 def _check_leaf(path: str, space: gym.Space) -> None:
     if not isinstance(space, _LEAVES):
         raise SpaceError(
@@ -86,6 +127,12 @@ def _check_leaf(path: str, space: gym.Space) -> None:
             "Discrete, MultiBinary and MultiDiscrete, and for observations any nesting of them in "
             "Dict and Tuple. Wrap the environment, e.g. in gymnasium.wrappers.TransformObservation "
             "or TransformAction."
+        )
+    if 0 in (space.shape or ()):
+        raise SpaceError(
+            f"{path} is {space}, which has no elements: there is nothing in it to observe or to "
+            "choose. Leave it out of the space, e.g. with "
+            "gymnasium.wrappers.TransformObservation or TransformAction."
         )
     if isinstance(space, gym.spaces.Box) and np.any(space.low > space.high):
         index = tuple(int(i) for i in np.argwhere(space.low > space.high)[0])
