@@ -256,9 +256,7 @@ class Agent(Persistent):
         Raises:
             ArgumentError: when `episodes` or `max_episode_steps` is less than 1.
         """
-        results = evaluating.evaluate(
-            self, x, episodes, num_envs, seed, max_episode_steps, verbose
-        )
+        results = evaluating.evaluate(self, x, episodes, num_envs, seed, max_episode_steps, verbose)
         return results if return_dict else list(results.values())
 
     def film(

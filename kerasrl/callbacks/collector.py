@@ -66,12 +66,16 @@ class Collector(keras.callbacks.Callback):
         self._environments: Environments = run.environments
         spec, num_envs = self._environments.spec, self._environments.num_envs
         self._policy = PolicySnapshot(agent.policy, spec.observation, num_envs)
+        if run.faults.nan_policy != "warn":
+            self._policy.check_weights()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Resets the environments."""
         run = self.model.run
         if run is None:
-            raise AgentStateError(f"{type(self).__name__} collects within fit; pass it as callback.")
+            raise AgentStateError(
+                f"{type(self).__name__} collects within fit only. Pass it to fit(callbacks=[...])."
+            )
         if run.environments is None:
             raise ArgumentError(
                 f"{type(self).__name__} needs environments to act in; this fit trains on a "

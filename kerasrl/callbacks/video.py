@@ -156,6 +156,7 @@ class _Studio:
     def film(self, paths: list[Path], seed: int | None = None) -> None:
         """Films an episode for each path, with the agent's present weights."""
         self._policy.update()
+        self._policy.check_weights()
         for path in paths:
             self._film(path, seed)
             seed = None

@@ -21,6 +21,7 @@ class ActionReader:
         self._shape = (num_envs, *(space.shape or ()))
         self._dtype = np.dtype(space.dtype)
         self._scalars = isinstance(space, gym.spaces.Discrete)
+        self._whole = self._dtype.kind != "f"
 
     def read(self, action: Any) -> np.ndarray:
         """Checks the shape of `[N, ...]` actions, and casts them where no value is lost.
@@ -46,7 +47,7 @@ class ActionReader:
 
     def non_finite(self, action: np.ndarray) -> int | None:
         """Finds the first environment whose action is not finite."""
-        if action.dtype.kind != "f":
+        if self._whole and action.dtype == self._dtype:
             return None
         finite = np.isfinite(action)
         if np.count_nonzero(finite) == action.size:

@@ -1,7 +1,7 @@
 """Environments stepped one after another in this process."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +10,7 @@ import numpy as np
 from kerasrl.envs.api import RESET, STEP, is_reset, is_step, old_api, takes_seed
 from kerasrl.envs.environments import Environments
 from kerasrl.envs.fault_policy import FaultPolicy
+from kerasrl.envs.infos import as_info
 from kerasrl.envs.restarter import Restarter, restart_seed
 from kerasrl.envs.scalars import as_flag, as_reward
 from kerasrl.envs.spec import EnvSpec
@@ -132,11 +133,11 @@ class EnvList(Environments):
             result = self._step_one(i, action)
             self._write(i, result[0], next_observation)
             reward[i] = self._scalar_reward(i, result[1])
-            terminated[i] = self._flag(i, "terminated", result[2])
-            truncated[i] = self._flag(i, "truncated", result[3])
-            if isinstance(result[4], Mapping):
-                ended = terminated[i] or truncated[i]
-                infos[i] = dict(result[4]) if ended else result[4]  # A reset may clear it.
+            terminated[i] = over = self._flag(i, "terminated", result[2])
+            truncated[i] = cut_short = self._flag(i, "truncated", result[3])
+            infos[i] = result[4]
+            if over or cut_short or type(result[4]) is not dict:
+                infos[i] = as_info(result[4])  # A copy, as a reset may clear it.
         observation = self._reset_ended(terminated | truncated, next_observation)
         return reward, terminated, truncated, next_observation, observation
 

@@ -41,6 +41,7 @@ class Episode(_Account):
     def __new__(
         cls, env: int, episode_return: float, length: int, info: Mapping[str, Any] | None = None
     ) -> "Episode":
+        """Copies the info, which the environment may use again."""
         episode = super().__new__(cls, env, episode_return, length)
         episode.info = {} if info is None else dict(info)
         return episode
@@ -277,8 +278,7 @@ class Environments(abc.ABC):
             self._warned.add("others")
             warn(
                 f"{name} was reset or stepped by something else in the middle of an episode, which "
-                "is broken off: a new one begins. Evaluate, film and try things out in environments "
-                "of their own."
+                "is broken off: a new one begins. Evaluate, film and try things out in others."
             )
 
     def _check_action(self, action: np.ndarray) -> None:

@@ -50,13 +50,7 @@ class EnvSpec:
         self._check()
 
     def _check(self) -> None:
-        leaves = space_leaves(self.observation_space, "observation_space")
-        if not leaves:
-            raise SpaceError(
-                f"observation_space is {self.observation_space}, in which there is nothing to "
-                "observe. Give the agent at least one number, such as a constant."
-            )
-        for path, space in leaves:
+        for path, space in space_leaves(self.observation_space, "observation_space"):
             _check_leaf(path, space)
             _warn_of_float_pixels(path, space)
         _check_leaf("action_space", self.action_space)
@@ -86,13 +80,19 @@ class EnvSpec:
 
 
 def space_leaves(space: gym.Space, path: str = "") -> list[tuple[str, gym.Space]]:
-    """Lists the leaf spaces of a nested space with their paths, in `tf.nest` order."""
+    """Lists the leaf spaces of a nested space with their paths, in `tf.nest` order.
+
+    Raises:
+        SpaceError: when a part of it has no leaf.
+    """
     if isinstance(space, gym.spaces.Dict):
         children = [(f"{path}[{key!r}]", space[key]) for key in sorted(space.keys())]
     elif isinstance(space, gym.spaces.Tuple):
         children = [(f"{path}[{i}]", child) for i, child in enumerate(space)]
     else:
         return [(path, space)]
+    if not children:
+        raise _without_elements(path or "the space", space)
     return [leaf for child_path, child in children for leaf in space_leaves(child, child_path)]
 
 
@@ -129,17 +129,20 @@ def _check_leaf(path: str, space: gym.Space) -> None:
             "or TransformAction."
         )
     if 0 in (space.shape or ()):
-        raise SpaceError(
-            f"{path} is {space}, which has no elements: there is nothing in it to observe or to "
-            "choose. Leave it out of the space, e.g. with "
-            "gymnasium.wrappers.TransformObservation or TransformAction."
-        )
+        raise _without_elements(path, space)
     if isinstance(space, gym.spaces.Box) and np.any(space.low > space.high):
         index = tuple(int(i) for i in np.argwhere(space.low > space.high)[0])
         raise SpaceError(
             f"{path} has low > high at index {index}: {space.low[index]} > {space.high[index]}. "
             "Swap the bounds in the environment."
         )
+
+
+def _without_elements(path: str, space: gym.Space) -> SpaceError:
+    return SpaceError(
+        f"{path} is {space}, which has no elements: nothing in it can be observed or chosen. Leave "
+        "it out of the space, e.g. with gymnasium.wrappers.TransformObservation or TransformAction."
+    )
 
 
 def _warn_of_float_pixels(path: str, space: gym.Space) -> None:

@@ -44,8 +44,8 @@ class Watch:
     def __init__(self, env: Any):
         base = getattr(env, "unwrapped", env)
         envs = [base, *([e.unwrapped for e in base.envs] if type(base) is SyncVectorEnv else [])]
-        self._seats = [_sit(each) for each in envs]
-        self._lock = self._seats[0].lock
+        self._seat, *self._others = [_sit(each) for each in envs]
+        self._lock = self._seat.lock
         self._seen = self._uses()
         self._leave = weakref.finalize(self, _leave, envs)
         self._leave.atexit = False
@@ -68,13 +68,13 @@ class Watch:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._seats[0].uses += 1  # Where the methods cannot be made to count.
+        self._seat.uses += 1  # Where the methods cannot be made to count.
         self._seen = self._uses()
         self._lock.release()
 
     def _uses(self) -> int:
-        uses = 0
-        for seat in self._seats:
+        uses = self._seat.uses
+        for seat in self._others:
             uses += seat.uses
         return uses
 

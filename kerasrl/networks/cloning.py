@@ -42,9 +42,11 @@ def accept_nests(network: keras.Model) -> None:
     It takes them as they are flattened. Keras checks them beforehand against a list that it makes
     of the outermost level, and fails when that has nests in it and is as long as there are inputs.
     """
-    inputs = getattr(network, "inputs", None) and getattr(network, "input", None)
+    inputs: Any = getattr(network, "inputs", None) and getattr(network, "input", None)
+    if not isinstance(inputs, dict | list | tuple):
+        return
     children = inputs.values() if isinstance(inputs, dict) else inputs
-    if isinstance(inputs, dict | list | tuple) and any(map(tf.nest.is_nested, children)):
+    if any(tf.nest.is_nested(child) for child in children):
         network.input_spec = None
 
 

@@ -64,9 +64,7 @@ def evaluate(
             environments = envs.make(env, num_envs)
             resources.callback(environments.close)
         actor = _actor(policy, environments, seed)
-        finished = run_episodes(
-            actor, environments, episodes, seed, on_episode, max_episode_steps
-        )
+        finished = run_episodes(actor, environments, episodes, seed, on_episode, max_episode_steps)
     returns = [episode.episode_return for episode in finished]
     return {
         "episode_return": float(np.mean(returns)),
@@ -83,7 +81,9 @@ def _actor(
         return RandomPolicy(spec.action_space, seed)
     if hasattr(policy, "explore"):  # An agent, which policies may not import.
         policy.build(spec)
-        return PolicySnapshot(policy, spec.observation, environments.num_envs)
+        snapshot = PolicySnapshot(policy, spec.observation, environments.num_envs)
+        snapshot.check_weights()
+        return snapshot
     if isinstance(policy, ExportedPolicy) and policy.spec != spec:
         raise SpaceError(
             f"this policy is for observations {policy.observation_space} and actions "

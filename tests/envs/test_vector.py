@@ -409,7 +409,7 @@ def test_a_flag_of_any_single_bool(wrap):
 
 
 @pytest.mark.regression(47)
-@pytest.mark.parametrize("reward", ["2", b"2", 2j, np.array("2"), np.array(None), {}, [[1], [1, 2]]])
+@pytest.mark.parametrize("reward", ["2", b"2", 2j, np.array("2"), {}, [[1], [1, 2]]], ids=repr)
 def test_a_reward_that_is_no_number(reward):
     with pytest.raises(EnvError, match="^environment 1, step 2 .*: the reward must be one number"):
         run(Broken(reward=reward))

@@ -49,9 +49,7 @@ def test_an_episode_that_something_else_has_used_is_broken_off(meddler):
     episode, time = step.observation[0][0]
     assert time == 0
     steps = [environments.step(ACTION) for _ in range(5)]
-    assert [s.next_observation[0][0].tolist() for s in steps] == [
-        [episode, t] for t in range(1, 6)
-    ]
+    assert [s.next_observation[0][0].tolist() for s in steps] == [[episode, t] for t in range(1, 6)]
     assert not any(s.cut.any() for s in steps)
     assert steps[-1].episodes == [envs.Episode(0, 15.0, 5)]
 
