@@ -1,6 +1,8 @@
 """The agent: a Keras model that is fitted to an environment."""
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -229,6 +231,7 @@ class Agent(Persistent):
         episodes: int = 10,
         num_envs: int = 1,
         seed: int | None = None,
+        max_episode_steps: int | None = evaluating.MAX_EPISODE_STEPS,
         verbose: str | int = "auto",
         return_dict: bool = False,
     ) -> Any:
@@ -240,6 +243,8 @@ class Agent(Persistent):
                 that short ones do not count for more.
             num_envs: int, environments to make of an id or a callable.
             seed: int, for the environments.
+            max_episode_steps: int, steps after which an episode that has not ended is broken off,
+                with a warning, and counts as it is so far; None for no limit.
             verbose: 0, 1, 2 or "auto", as in Keras.
             return_dict: bool, whether to return a dict rather than a list.
 
@@ -249,10 +254,47 @@ class Agent(Persistent):
             number of steps.
 
         Raises:
-            ArgumentError: when `episodes` is less than 1.
+            ArgumentError: when `episodes` or `max_episode_steps` is less than 1.
         """
-        results = evaluating.evaluate(self, x, episodes, num_envs, seed, verbose)
+        results = evaluating.evaluate(self, x, episodes, num_envs, seed, max_episode_steps, verbose)
         return results if return_dict else list(results.values())
+
+    def film(
+        self,
+        x: Any,
+        path: str | os.PathLike[str],
+        *,
+        episodes: int = 1,
+        fps: float | None = None,
+        seed: int | None = None,
+        max_episode_steps: int | None = evaluating.MAX_FILMED_STEPS,
+    ) -> list[Path]:
+        """Films greedy episodes.
+
+        Each holds the first frame and the one after every step. A file is under its name only when
+        it is whole.
+
+        Args:
+            x: a Gymnasium id, which is made with `render_mode="rgb_array"`; or a `gymnasium.Env`
+                made so, or a callable that makes one.
+            path: str or path of the film, such as "film.mp4"; several episodes are in
+                "film-episode-1.mp4" and so on. Without a suffix, a directory for
+                "episode-1.mp4" and so on. Directories are made if they are missing.
+            episodes: int, films.
+            fps: float, frames per second; by default the environment's `metadata["render_fps"]`, or
+                30.
+            seed: int, for the environment.
+            max_episode_steps: int, steps after which an episode that has not ended is broken off,
+                with a warning; None for no limit.
+
+        Returns:
+            List of the files' paths.
+
+        Raises:
+            ArgumentError: when a number is out of its range, or the environment does not render.
+            StackError: when `imageio` or its ffmpeg is missing.
+        """
+        return evaluating.film(self, x, path, episodes, fps, seed, max_episode_steps)
 
     def minimize(
         self,

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerasrl import saving
 from kerasrl.errors import ArgumentError, NetworkError, SpaceError, UnsafeFileError
+from kerasrl.networks import accept_nests
 
 
 def check_action_space(agent: keras.Model, kind: type[gym.Space], others: str) -> None:
@@ -69,6 +70,7 @@ def check_network(argument: str, network: keras.Model, inputs: Any, expected: tu
     Raises:
         NetworkError: when the call fails or the output has another shape.
     """
+    accept_nests(network)
     one, two = _zeros(inputs, 1), _zeros(inputs, 2)
     shapes = tf.nest.map_structure(_described, one)
     rule = f"{argument} must map {shapes} to a float tensor of shape {list(expected)}"

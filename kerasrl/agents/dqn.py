@@ -119,19 +119,21 @@ class DQN(Agent):
         return (1.0 - self.epsilon) * greedy + self.epsilon / q.shape[-1]
 
     def call(self, observation: Any) -> tf.Tensor:
-        """Greedy actions, int64 `[B]`."""
+        """Greedy actions, `[B]` of the space's dtype."""
         q = self.q_network(observation, training=False)
-        return tf.argmax(q, axis=-1) + int(self.action_space.start)
+        action = tf.argmax(q, axis=-1) + int(self.action_space.start)
+        return tf.cast(action, tf.as_dtype(self.action_space.dtype))
 
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Epsilon-greedy actions, int64 `[B]`."""
+        """Epsilon-greedy actions, `[B]` of the space's dtype."""
         cumulative = output.cumsum(axis=-1)
         below = rng.random((len(output), 1)) * cumulative[:, -1:] < cumulative
-        return below.argmax(axis=-1) + self.action_space.start
+        action = below.argmax(axis=-1) + int(self.action_space.start)
+        return action.astype(self.action_space.dtype)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of (double) Q-learning."""
-        action = batch["action"] - self.action_space.start
+        action = tf.cast(batch["action"], tf.int64) - int(self.action_space.start)
         discount = self.discount * batch["discount"]
         q_t = self.target_network(batch["next_observation"])  # [B, A]
         with tf.GradientTape() as tape:

@@ -33,8 +33,6 @@ class Run:
         seed: int or None, as given to `fit`.
         env_steps: int or None, the budget of environment steps.
         faults: `FaultPolicy`, what is done when an environment fails.
-        evaluates_in_training_environment: bool, whether an evaluation leaves the environments in
-            the middle of another episode.
         resumed: `Resumed`, the checkpoint that is gone on from; None for a new run.
         within_epoch: bool, whether the next epoch to begin had begun before a break.
         keras_callbacks: Keras's list of all callbacks.
@@ -47,7 +45,6 @@ class Run:
     seed: int | None = None
     env_steps: int | None = None
     faults: envs.FaultPolicy = envs.FaultPolicy()
-    evaluates_in_training_environment: bool = False
     resumed: Any = None
     within_epoch: bool = False
     keras_callbacks: Any = None

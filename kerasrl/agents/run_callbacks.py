@@ -97,7 +97,7 @@ def check_shared(run: Run, x: Any, listed: list[keras.callbacks.Callback]) -> No
     """Warns when episodes are evaluated or filmed in the very environment that is trained on."""
     given = isinstance(x, gym.Env | gym.vector.VectorEnv)
     if given and any(isinstance(c, Evaluation | Video) and c.env is x for c in listed):
-        run.evaluates_in_training_environment = True
+        run.environments.expect_others()
         warn(
             "the environment that is trained on is evaluated in too: this breaks off the episode "
             "that is being collected. Give validation_data, Evaluation and Video environments of "

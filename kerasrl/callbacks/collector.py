@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.envs import Environments, Episode, Step
-from kerasrl.errors import ArgumentError
+from kerasrl.errors import AgentStateError, ArgumentError
 from kerasrl.policies import PolicySnapshot
 from kerasrl.warning import warn
 
@@ -23,8 +23,12 @@ class Collector(keras.callbacks.Callback):
     The base of `Collect`, `CollectRollouts` and `CollectEpisodes`, which say what is written to the
     replay and when. It logs `episode_return` and `episode_length` (means over the episodes that
     ended in the epoch; the last known ones when none did; absent before the first), `env_steps` (of
-    the agent's life) and `env_steps_per_second`. Callbacks of the run that have a method
-    `on_episode_end(episode, env_steps)` are told of every episode that ends.
+    the agent's life) and `env_steps_per_second`.
+
+    Callbacks of the run that have a method `on_episode_end(episode, env_steps)` are told of every
+    `kerasrl.envs.Episode` that ends, and those with `on_env_step(observation, action, step)` of
+    every step: the leaf arrays `[N, ...]` that were acted on, the actions `[N, ...]` that were
+    taken, and the `kerasrl.envs.Step` that followed, with the environment's own rewards.
 
     To act otherwise, override `act` and pass an instance of your class to `fit`. For an agent that
     learns from rollouts it has to call the base class's, as a rollout holds what that computed.
@@ -62,10 +66,16 @@ class Collector(keras.callbacks.Callback):
         self._environments: Environments = run.environments
         spec, num_envs = self._environments.spec, self._environments.num_envs
         self._policy = PolicySnapshot(agent.policy, spec.observation, num_envs)
+        if run.faults.nan_policy != "warn":
+            self._policy.check_weights()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Resets the environments."""
         run = self.model.run
+        if run is None:
+            raise AgentStateError(
+                f"{type(self).__name__} collects within fit only. Pass it to fit(callbacks=[...])."
+            )
         if run.environments is None:
             raise ArgumentError(
                 f"{type(self).__name__} needs environments to act in; this fit trains on a "
@@ -79,6 +89,7 @@ class Collector(keras.callbacks.Callback):
         self._seen: list[list[np.ndarray]] = []
         self._normalizers = self.model.observation_normalizers
         self._listeners = [c for c in run.callbacks if hasattr(c, "on_episode_end")]
+        self._step_listeners = [c for c in run.callbacks if hasattr(c, "on_env_step")]
         self._episodes = _Mean()
         self._logs: dict[str, float] = {}
         self._epoch_begin = (time.perf_counter(), 0)
@@ -89,8 +100,6 @@ class Collector(keras.callbacks.Callback):
         """Starts the epoch's account; what came before the first update counts for the first."""
         if not self._logs or self._in_epoch:  # A run may be resumed within an epoch.
             return
-        if self.model.run.evaluates_in_training_environment:
-            self._restart(seed=None)
         self._episodes = _Mean()
         self._epoch_begin = (time.perf_counter(), self._taken)
 
@@ -185,8 +194,10 @@ class Collector(keras.callbacks.Callback):
         step = self._environments.step(action)
         if self._normalizers and np.count_nonzero(step.valid):
             self._seen.append([leaf[step.valid] for leaf in self._observation])
-        self._observation = step.observation
+        acted_on, self._observation = self._observation, step.observation
         self._taken += np.count_nonzero(step.valid)
+        for listener in self._step_listeners:
+            listener.on_env_step(acted_on, action, step)
         for episode in step.episodes:
             self._episodes.add(episode)
             for listener in self._listeners:
@@ -222,7 +233,7 @@ def check_replicas(agent: Any, examples: int) -> None:
 
 def within_bounds(action: np.ndarray, space: gym.Space) -> np.ndarray:
     """Clips actions to a Box; a Gaussian policy goes beyond. Others are returned as they are."""
-    if isinstance(space, gym.spaces.Box):
+    if isinstance(space, gym.spaces.Box) and np.shape(action)[1:] == space.shape:
         return np.clip(action, space.low, space.high).astype(space.dtype)
     return action
 

@@ -6,6 +6,7 @@ import keras
 
 from kerasrl import envs
 from kerasrl.errors import ArgumentError
+from kerasrl.policies.episodes import MAX_EPISODE_STEPS, check_max_episode_steps
 
 
 class Evaluation(keras.callbacks.Callback):
@@ -20,15 +21,23 @@ class Evaluation(keras.callbacks.Callback):
         episodes: int, per evaluation.
         every_epochs: int, epochs from one evaluation to the next.
         seed: int, makes every evaluation begin with the same episodes.
+        max_episode_steps: int, steps after which an episode that has not ended is broken off, with
+            a warning, and counts as it is so far; None for no limit.
 
     Raises:
-        ArgumentError: when `episodes` or `every_epochs` is less than 1.
+        ArgumentError: when `episodes`, `every_epochs` or `max_episode_steps` is less than 1.
     """
 
     def __init__(
-        self, env: Any, episodes: int = 10, every_epochs: int = 1, seed: int | None = None
+        self,
+        env: Any,
+        episodes: int = 10,
+        every_epochs: int = 1,
+        seed: int | None = None,
+        max_episode_steps: int | None = MAX_EPISODE_STEPS,
     ):
         super().__init__()
+        check_max_episode_steps(max_episode_steps)
         if episodes < 1 or every_epochs < 1:
             raise ArgumentError(
                 "episodes and every_epochs must be at least 1; received "
@@ -38,11 +47,12 @@ class Evaluation(keras.callbacks.Callback):
         self.episodes = episodes
         self.every_epochs = every_epochs
         self.seed = seed
+        self.max_episode_steps = max_episode_steps
         self._environments: envs.Environments | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Makes the environment, so that a mistake shows before training."""
-        self._environments = envs.make(self.env, faults=self.model.run.faults)
+        self._environments = envs.make(self.env, faults=faults_of(self.model))
         self.model.build(self._environments.spec)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -53,6 +63,7 @@ class Evaluation(keras.callbacks.Callback):
             self._environments,
             episodes=self.episodes,
             seed=self.seed,
+            max_episode_steps=self.max_episode_steps,
             verbose=0,
             return_dict=True,
         )
@@ -64,3 +75,8 @@ class Evaluation(keras.callbacks.Callback):
         if self._environments is not None:
             self._environments.close()
             self._environments = None
+
+
+def faults_of(agent: keras.Model) -> envs.FaultPolicy:
+    """What the agent's run does when an environment fails; outside of `fit`, the default."""
+    return envs.FaultPolicy() if agent.run is None else agent.run.faults

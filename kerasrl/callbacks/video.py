@@ -1,8 +1,9 @@
-"""Videos of the agent while training."""
+"""Videos of the agent, while training and after."""
 
 import contextlib
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,14 @@ import keras
 import numpy as np
 
 from kerasrl import envs
+from kerasrl.callbacks.evaluation import faults_of
+from kerasrl.envs import FaultPolicy
 from kerasrl.errors import ArgumentError, ArgumentTypeError, StackError
-from kerasrl.policies import PolicySnapshot
+from kerasrl.policies import PolicySnapshot, run_episodes
+from kerasrl.policies.episodes import check_max_episode_steps
 
+#: int, steps after which a film is broken off unless told otherwise.
+MAX_FILMED_STEPS = 10_000
 _DEFAULT_FPS = 30
 
 
@@ -27,11 +33,13 @@ class Video(keras.callbacks.Callback):
     Args:
         directory: str or path, made if it is missing.
         env: a Gymnasium id, which is made with `render_mode="rgb_array"`; or a `gymnasium.Env` made
-            so, or a callable that makes one; better not the one that is trained on. Its episodes
-            have to end, so limit their steps with `gymnasium.wrappers.TimeLimit`.
+            so, or a callable that makes one; better not the one that is trained on.
         every_epochs: int, epochs from one filming to the next.
         episodes: int, films each time.
         fps: float, frames per second; by default the environment's `metadata["render_fps"]`, or 30.
+        max_episode_steps: int, steps after which an episode that has not ended is broken off, with
+            a warning; None for no limit. The default makes five and a half minutes at 30 frames
+            per second.
 
     Raises:
         ArgumentError: when a number is out of its range.
@@ -45,52 +53,115 @@ class Video(keras.callbacks.Callback):
         every_epochs: int = 1,
         episodes: int = 1,
         fps: float | None = None,
+        max_episode_steps: int | None = MAX_FILMED_STEPS,
     ):
         super().__init__()
-        if episodes < 1 or every_epochs < 1:
-            raise ArgumentError(
-                "episodes and every_epochs must be at least 1; received "
-                f"episodes={episodes} and every_epochs={every_epochs}."
-            )
-        if fps is not None and not 0 < fps < float("inf"):
-            raise ArgumentError(f"fps must be a positive number of frames; received {fps}.")
-        _check_imageio()
+        if every_epochs < 1:
+            raise ArgumentError(f"every_epochs must be at least 1; received {every_epochs}.")
+        _check_arguments(episodes, fps, max_episode_steps)
         self.directory = Path(directory)
         self.env = env
         self.every_epochs = every_epochs
         self.episodes = episodes
         self.fps = fps
+        self.max_episode_steps = max_episode_steps
         self._resources = contextlib.ExitStack()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Makes the environment and takes a first frame, so that a mistake shows at once."""
-        self._camera = _Camera(_make(self.env))
-        if not isinstance(self.env, gym.Env):
-            self._resources.callback(self._camera.close)
-        faults = dataclasses.replace(self.model.run.faults, on_env_error="raise")
-        self._environments = envs.make(self._camera, faults=faults)
-        spec = self._environments.spec
-        self.model.build(spec)
-        self._environments.reset(self.model.run.seed)
-        self._camera.frame()
-        self._policy = PolicySnapshot(self.model, spec.observation, 1)
-        self._fps = self.fps or self._camera.metadata.get("render_fps") or _DEFAULT_FPS
+        run = self.model.run
+        self._studio = self._resources.enter_context(
+            _Studio(self.model, self.env, self.fps, self.max_episode_steps, faults_of(self.model))
+        )
+        self._studio.try_out(None if run is None else run.seed)
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Films if it is due."""
-        if (epoch + 1) % self.every_epochs:
-            return
-        self._policy.update()
-        for i in range(self.episodes):
-            episode = f"-episode-{i + 1}" if self.episodes > 1 else ""
-            self._film(self.directory / f"epoch-{epoch + 1:04d}{episode}.mp4")
+        if (epoch + 1) % self.every_epochs == 0:
+            self._studio.film(_paths(self.directory / f"epoch-{epoch + 1:04d}.mp4", self.episodes))
 
     def close(self) -> None:
         """Closes the environment if it was made here; called by `fit`, whatever happens."""
         self._resources.close()
 
-    def _film(self, path: Path) -> None:
+
+def film(
+    agent: keras.Model,
+    env: Any,
+    path: str | os.PathLike[str],
+    episodes: int,
+    fps: float | None,
+    seed: int | None,
+    max_episode_steps: int | None,
+) -> list[Path]:
+    """Films greedy episodes; see `Agent.film`."""
+    _check_arguments(episodes, fps, max_episode_steps)
+    path = Path(path)
+    paths = _paths(path, episodes) if path.suffix else _numbered(path / "episode.mp4", episodes)
+    with _Studio(agent, env, fps, max_episode_steps, FaultPolicy()) as studio:
+        studio.try_out(seed)
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        studio.film(paths, seed)
+    return paths
+
+
+def _paths(path: Path, episodes: int) -> list[Path]:
+    if episodes == 1:
+        return [path]
+    return _numbered(path.with_name(f"{path.stem}-episode{path.suffix}"), episodes)
+
+
+def _numbered(path: Path, episodes: int) -> list[Path]:
+    return [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(episodes)]
+
+
+class _Studio:
+    """Where an agent is filmed; as a context manager it closes the environment if it made it."""
+
+    def __init__(
+        self,
+        agent: keras.Model,
+        env: Any,
+        fps: float | None,
+        max_episode_steps: int | None,
+        faults: FaultPolicy,
+    ):
+        self._max_episode_steps = max_episode_steps
+        self._resources = contextlib.ExitStack()
+        with contextlib.ExitStack() as made:
+            self._camera = _Camera(_make(env))
+            if not isinstance(env, gym.Env):
+                made.callback(self._camera.close)
+            faults = dataclasses.replace(faults, on_env_error="raise")
+            self._environments = envs.make(self._camera, faults=faults)
+            made.callback(self._environments.close)
+            spec = self._environments.spec
+            agent.build(spec)
+            self._policy = PolicySnapshot(agent, spec.observation, 1)
+            self._fps = fps or self._camera.metadata.get("render_fps") or _DEFAULT_FPS
+            self._resources = made.pop_all()
+
+    def __enter__(self) -> "_Studio":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._resources.close()
+
+    def try_out(self, seed: int | None) -> None:
+        """Takes a first frame, for mistakes to show."""
+        self._environments.reset(seed)
+        self._camera.frame()
+
+    def film(self, paths: list[Path], seed: int | None = None) -> None:
+        """Films an episode for each path, with the agent's present weights."""
+        self._policy.update()
+        self._policy.check_weights()
+        for path in paths:
+            self._film(path, seed)
+            seed = None
+
+    def _film(self, path: Path, seed: int | None) -> None:
         import imageio.v2 as imageio
 
         partial = path.with_name(f".{path.stem}.partial{path.suffix}")
@@ -98,34 +169,41 @@ class Video(keras.callbacks.Callback):
             # Frames are of even sizes already; the default would scale them to multiples of 16.
             writer = imageio.get_writer(partial, fps=self._fps, macro_block_size=1)
             with contextlib.closing(writer):  # Its own __exit__ leaves ffmpeg at work on an error.
-                self._run_episode(writer)
+                self._camera.take = writer.append_data
+                run_episodes(
+                    self._policy,
+                    self._environments,
+                    1,
+                    seed,
+                    max_episode_steps=self._max_episode_steps,
+                )
             os.replace(partial, path)
         finally:
+            self._camera.take = None
             partial.unlink(missing_ok=True)
-
-    def _run_episode(self, writer: Any) -> None:
-        observation = self._environments.reset()
-        writer.append_data(self._camera.frame())
-        while True:
-            step = self._environments.step(self._policy(observation))
-            writer.append_data(self._camera.after_step)
-            if step.episodes:
-                return
-            observation = step.observation
 
 
 class _Camera(gym.Wrapper):
-    """Keeps the frame after a step, which `Environments` may let a reset follow at once.
+    """Hands the frames of one episode to `take`: `Environments` may let a reset follow its end.
 
     Attributes:
-        after_step: uint8 `[height, width, 3]`, both even.
+        take: callable of a uint8 array `[height, width, 3]`, both even; None to take none.
     """
 
-    after_step: np.ndarray
+    take: Callable[[np.ndarray], Any] | None = None
+
+    def reset(self, **arguments: Any) -> tuple:
+        result = super().reset(**arguments)
+        if self.take is not None:
+            self.take(self.frame())
+        return result
 
     def step(self, action: Any) -> tuple:
         result = super().step(action)
-        self.after_step = self.frame()
+        if self.take is not None:
+            self.take(self.frame())
+            if result[2] or result[3]:
+                self.take = None
         return result
 
     def frame(self) -> np.ndarray:
@@ -169,6 +247,15 @@ def _make_rendering(env_id: str) -> gym.Env:
             f"failed with: {error}. Pass the id of an environment that can render, or a callable "
             "that makes one."
         ) from error
+
+
+def _check_arguments(episodes: int, fps: float | None, max_episode_steps: int | None) -> None:
+    if episodes < 1:
+        raise ArgumentError(f"episodes must be at least 1; received {episodes}.")
+    if fps is not None and not 0 < fps < float("inf"):
+        raise ArgumentError(f"fps must be a positive number of frames; received {fps}.")
+    check_max_episode_steps(max_episode_steps)
+    _check_imageio()
 
 
 def _check_imageio() -> None:

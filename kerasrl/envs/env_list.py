@@ -10,9 +10,12 @@ import numpy as np
 from kerasrl.envs.api import RESET, STEP, is_reset, is_step, old_api, takes_seed
 from kerasrl.envs.environments import Environments
 from kerasrl.envs.fault_policy import FaultPolicy
+from kerasrl.envs.infos import as_info
 from kerasrl.envs.restarter import Restarter, restart_seed
+from kerasrl.envs.scalars import as_flag, as_reward
 from kerasrl.envs.spec import EnvSpec
 from kerasrl.envs.state import get_state, layer_names, set_state
+from kerasrl.envs.watch import Watch
 from kerasrl.errors import EnvError
 from kerasrl.warning import warn
 
@@ -41,6 +44,8 @@ class EnvList(Environments):
         self._restarter = Restarter(make, faults.max_env_restarts)
         for i, env in enumerate(envs[1:], 1):
             self._check_like_first(i, env, envs[:i])
+        self._watches = [Watch(env) for env in envs]
+        self._infos = [{}] * len(envs)
 
     def _check_like_first(self, i: int, env: gym.Env, others: list[gym.Env]) -> None:
         spaces = env.observation_space, env.action_space
@@ -63,15 +68,26 @@ class EnvList(Environments):
         return arrays
 
     def _reset_one(self, i: int, arrays: list[np.ndarray], seed: int | None = None) -> None:
+        self._write(i, self._first(i, seed), arrays, step=0)
+
+    def _first(self, i: int, seed: int | None = None) -> Any:
+        """The first observation of a new episode."""
         try:
             result = self._call_reset(i, seed)
         except Exception as error:
             result = self._replace(i, error, self._doing(i))
+        return self._read_reset(i, result)
+
+    def _read_reset(self, i: int, result: Any) -> Any:
         if not is_reset(result):
             raise self._error(i, old_api(RESET, result), step=0)
-        self._write(i, result[0], arrays, step=0)
+        return result[0]
 
     def _call_reset(self, i: int, seed: int | None) -> Any:
+        with self._watches[i]:
+            return self._reset_with_seed(i, seed)
+
+    def _reset_with_seed(self, i: int, seed: int | None) -> Any:
         if self._takes_seed[i]:
             return self._envs[i].reset(seed=seed)
         if seed is not None and "seed" not in self._warned:
@@ -90,6 +106,8 @@ class EnvList(Environments):
             self._envs[i] = env  # So that it is closed, whatever it turns out to be.
             self._check_like_first(i, env, others)
             self._takes_seed[i] = takes_seed(env)
+            self._watches[i].release()
+            self._watches[i] = Watch(env)
             return self._call_reset(i, restart_seed(self._seed, i, restart))
 
         return self._restarter.replace(self._envs[i], error, doing, begin)
@@ -109,47 +127,72 @@ class EnvList(Environments):
         terminated = np.empty(self.num_envs, bool)
         truncated = np.empty(self.num_envs, bool)
         next_observation = self._reader.empty(self.num_envs)
-        for i, env in enumerate(self._envs):
-            try:
-                result = env.step(action[i].copy())
-            except Exception as error:
-                result = self._cut_off(i, error, action)
-            if not is_step(result):
-                raise self._error(i, old_api(STEP, result))
+        infos: list[Any] = [{}] * self.num_envs
+        self._infos = infos
+        for i in range(self.num_envs):
+            result = self._step_one(i, action)
             self._write(i, result[0], next_observation)
             reward[i] = self._scalar_reward(i, result[1])
-            terminated[i], truncated[i] = result[2], result[3]
+            terminated[i] = over = self._flag(i, "terminated", result[2])
+            truncated[i] = cut_short = self._flag(i, "truncated", result[3])
+            infos[i] = result[4]
+            if over or cut_short or type(result[4]) is not dict:
+                infos[i] = as_info(result[4])  # A copy, as a reset may clear it.
         observation = self._reset_ended(terminated | truncated, next_observation)
         return reward, terminated, truncated, next_observation, observation
 
-    def _cut_off(self, i: int, error: Exception, action: np.ndarray) -> tuple:
-        """What a step is taken to have returned that failed: a new environment's first reset."""
-        result = self._replace(i, error, self._doing(i, action))
-        self._lengths[i] = 0
-        if not is_reset(result):
-            raise self._error(i, old_api(RESET, result))
-        self._cut = self._cut.copy()
-        self._cut[i] = True
-        return result[0], 0.0, False, False, {}
+    def _step_one(self, i: int, action: np.ndarray) -> tuple:
+        """One environment's step; or a new episode, where the step cannot be what was asked for."""
+        with self._watches[i] as watch:
+            if watch.disturbed:
+                self._warn_of_others(f"environment {i}")
+                self._cut_off(i)
+                return self._first(i), 0.0, False, False, {}
+            try:
+                result = self._envs[i].step(self._actions.one(action, i))
+            except Exception as error:
+                reset = self._replace(i, error, self._doing(i, action))
+                self._cut_off(i)
+                return self._read_reset(i, reset), 0.0, False, False, {}
+        if not is_step(result):
+            raise self._error(i, old_api(STEP, result))
+        return result
+
+    def _flag(self, i: int, name: str, value: Any) -> bool:
+        if value is True or value is False:
+            return value
+        flag = as_flag(value)
+        if flag is None:
+            raise self._error(
+                i,
+                f"{name} must be one bool; received {value!r} of type {type(value).__name__}. "
+                "Return True or False, e.g. bool(...)",
+            )
+        return flag
 
     def _scalar_reward(self, i: int, reward: Any) -> float:
         if isinstance(reward, float):
             return reward
-        if np.size(reward) != 1:
+        number = as_reward(reward)
+        if number is None:
+            raise self._error(
+                i,
+                f"the reward must be one number; received {reward!r} of type "
+                f"{type(reward).__name__}. Return a float",
+            )
+        if np.size(number) != 1:
             raise self._error(
                 i,
                 f"the reward must be one number; received shape {np.shape(reward)}. Add up the "
                 "rewards of several objectives in the environment",
             )
-        if np.ndim(reward) == 0:
-            return reward
-        if "reward" not in self._warned:
+        if np.ndim(number) and "reward" not in self._warned:
             self._warned.add("reward")
             warn(
                 f"environment {i}: the reward comes with shape {np.shape(reward)}, where it must "
                 "be one number; it is taken out. Return a float."
             )
-        return np.asarray(reward).item()
+        return number.item()
 
     def _reset_ended(self, ended: np.ndarray, observation: list[np.ndarray]) -> list[np.ndarray]:
         if not np.count_nonzero(ended):
@@ -173,7 +216,7 @@ class EnvList(Environments):
             set_state(env, state)
 
     def _release(self) -> None:
-        """Nothing was changed about them."""
+        """Nothing else was changed about them."""
 
     def _close(self) -> None:
         with contextlib.ExitStack() as stack:

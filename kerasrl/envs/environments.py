@@ -1,27 +1,50 @@
 """One face for every kind of environment: a vector of them, with episode ends made explicit."""
 
 import abc
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from kerasrl.envs.actions import ActionReader
 from kerasrl.envs.fault_policy import FaultPolicy
 from kerasrl.envs.observations import ObservationReader
 from kerasrl.envs.restarter import Restarter
 from kerasrl.envs.spec import EnvSpec
-from kerasrl.errors import EnvError
+from kerasrl.envs.watch import Watch
+from kerasrl.errors import EnvError, NonFiniteLoss
 from kerasrl.warning import warn
 
 _LARGEST_REWARD = np.finfo(np.float32).max
 _BOUNDS_PERIOD = 97  # A prime, so that it is not always the same step of equally long episodes.
 
 
-class Episode(NamedTuple):
-    """A finished episode: the environment's index, the undiscounted return, the steps taken."""
-
+class _Account(NamedTuple):
     env: int
     episode_return: float
     length: int
+
+
+class Episode(_Account):
+    """A finished episode: the environment's index, the undiscounted return, the steps taken.
+
+    Args:
+        env: int.
+        episode_return: float.
+        length: int.
+        info: dict, what the environment's last `step` returned as its info; empty when that was no
+            dict. It counts for no comparison.
+    """
+
+    info: dict[str, Any]
+
+    def __new__(
+        cls, env: int, episode_return: float, length: int, info: Mapping[str, Any] | None = None
+    ) -> "Episode":
+        """Copies the info, which the environment may use again."""
+        episode = super().__new__(cls, env, episode_return, length)
+        episode.info = {} if info is None else dict(info)
+        return episode
 
 
 class Step(NamedTuple):
@@ -40,8 +63,11 @@ class Step(NamedTuple):
             and where it failed. Nothing else of such a step means anything, but `observation` and
             `cut`.
         episodes: list of `Episode`s that ended in this step.
-        cut: bool `[N]`; True where the environment failed and a new one took its place: the episode
-            was broken off before this step, and `observation` is the first one of another.
+        cut: bool `[N]`; True where the episode was broken off before this step, and `observation`
+            is the first one of another: the environment failed and a new one took its place, or
+            something else had reset or stepped it meanwhile.
+        infos: sequence of N dicts, what each environment's `step` returned as its info; read-only,
+            and good until the next step.
     """
 
     reward: np.ndarray
@@ -52,6 +78,7 @@ class Step(NamedTuple):
     valid: np.ndarray
     episodes: list[Episode]
     cut: np.ndarray
+    infos: Sequence[Mapping[str, Any]] = ()
 
 
 class Environments(abc.ABC):
@@ -65,6 +92,8 @@ class Environments(abc.ABC):
     """
 
     _restarter: Restarter
+    _watches: list[Watch]
+    _infos: Sequence[Mapping[str, Any]]  # Of the last step, one for each environment.
 
     def __init__(self, spec: EnvSpec, num_envs: int, owned: bool, faults: FaultPolicy):
         self.spec = spec
@@ -73,6 +102,7 @@ class Environments(abc.ABC):
         self._nan_policy = faults.nan_policy
         self._strict = faults.strict
         self._reader = ObservationReader(spec.observation_space)
+        self._actions = ActionReader(spec.action_space, num_envs)
         self._returns = np.zeros(num_envs)
         self._lengths = np.zeros(num_envs, np.int64)
         self._begun = np.zeros(num_envs, np.int64)  # Episodes.
@@ -109,10 +139,17 @@ class Environments(abc.ABC):
     def step(self, action: np.ndarray) -> Step:
         """Takes one action, `[N, ...]` in the environment's own units, in each environment.
 
+        They are cast to the space's dtype where no value is lost. An environment that something
+        else has reset or stepped since begins a new episode instead, with a warning.
+
         Raises:
+            ArgumentError: when the actions are of another shape, or no numbers of that dtype.
+            NonFiniteLoss: when an action is NaN or infinite, unless `nan_policy` is "warn".
             EnvError: when a reward or an observation breaks the rules of the environment's spaces.
             Exception: whatever an environment raises, with a note that says which one and when.
         """
+        action = self._actions.read(action)
+        self._check_action(action)
         valid = ~self._resetting
         self._lengths += valid
         reward, terminated, truncated, next_observation, observation = self._step(action)
@@ -141,7 +178,12 @@ class Environments(abc.ABC):
             valid=valid,
             episodes=episodes,
             cut=cut,
+            infos=self._infos,
         )
+
+    def unfinished(self, env: int) -> Episode:
+        """The episode that an environment is in, as it is so far."""
+        return self._episode(env)
 
     def get_state(self) -> dict[str, Any] | None:
         """What it takes to go on within the episodes; None when it cannot be had."""
@@ -157,6 +199,7 @@ class Environments(abc.ABC):
             "resetting": self._resetting.copy(),
             "seed": self._seed,
             "restarts": self._restarter.count,
+            "disturbed": [watch.disturbed for watch in self._watches],
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -168,9 +211,18 @@ class Environments(abc.ABC):
         self._resetting[:] = state["resetting"]
         self._seed = state["seed"]
         self._restarter.count = state["restarts"]
+        disturbed = state.get("disturbed", [False] * len(self._watches))
+        for watch, was_disturbed in zip(self._watches, disturbed, strict=True):
+            watch.disturbed = was_disturbed
+
+    def expect_others(self) -> None:
+        """Is told that something else uses the environments too, which is then worth no warning."""
+        self._warned.add("others")
 
     def close(self) -> None:
         """Closes the environments if they were made by kerasrl; leaves others open."""
+        for watch in self._watches:
+            watch.release()
         if self._owned:
             self._close()
         else:
@@ -201,17 +253,49 @@ class Environments(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} has no state to set.")
 
     def _finish(self, ended: np.ndarray) -> list[Episode]:
-        episodes = [
-            Episode(int(i), float(self._returns[i]), int(self._lengths[i]))
-            for i in np.nonzero(ended)[0]
-        ]
+        episodes = [self._episode(int(i)) for i in np.nonzero(ended)[0]]
         self._break_off(ended)
         return episodes
+
+    def _episode(self, env: int) -> Episode:
+        account = float(self._returns[env]), int(self._lengths[env])
+        return Episode(env, *account, self._infos[env])
 
     def _break_off(self, envs: np.ndarray) -> None:
         self._returns[envs] = 0
         self._lengths[envs] = 0
         self._begun[envs] += 1
+
+    def _cut_off(self, env: int) -> None:
+        """Notes that an environment begins another episode in place of the step asked for."""
+        self._lengths[env] = 0
+        self._cut = self._cut.copy()
+        self._cut[env] = True
+
+    def _warn_of_others(self, name: str) -> None:
+        """Warns, once, that something else has used an environment within an episode."""
+        if "others" not in self._warned:
+            self._warned.add("others")
+            warn(
+                f"{name} was reset or stepped by something else in the middle of an episode, which "
+                "is broken off: a new one begins. Evaluate, film and try things out in others."
+            )
+
+    def _check_action(self, action: np.ndarray) -> None:
+        """Looks for what a policy gives whose weights are NaN; no environment is at fault there."""
+        env = self._actions.non_finite(action)
+        if env is None or "action" in self._warned:
+            return
+        message = (
+            f"the action for environment {env}, step {self._lengths[env] + 1} of its episode, is "
+            f"{action[env]}, and must be finite. It comes from the policy, whose weights may have "
+            "become NaN or infinite. Try a smaller learning rate, an optimizer with clipnorm, or "
+            "reward_scale."
+        )
+        if self._nan_policy != "warn":
+            raise NonFiniteLoss(message)
+        self._warned.add("action")
+        warn(message)
 
     def _check_reward(self, reward: np.ndarray, action: np.ndarray, valid: np.ndarray) -> None:
         finite = np.abs(reward) <= _LARGEST_REWARD

@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from kerasrl.envs.casting import misfits
 from kerasrl.envs.spec import space_leaves
 from kerasrl.errors import EnvError
 from kerasrl.warning import warn
@@ -44,7 +45,8 @@ class ObservationReader:
         """Writes one observation into row `row` of the leaf arrays.
 
         Raises:
-            EnvError: when the structure, a shape or a dtype is not the space's.
+            EnvError: when the structure or a shape is not the space's, or a dtype that cannot be
+                cast to the space's. Integers of any dtype can whose values are of it.
         """
         values = self._values(self._space, observation, "observation")
         for (path, shape, dtype), array, value in zip(self._leaves, arrays, values, strict=True):
@@ -116,7 +118,9 @@ class ObservationReader:
     def _cast(self, path: str, value: np.ndarray, dtype: np.dtype) -> np.ndarray:
         if value.dtype == dtype:
             return value
-        if not np.can_cast(value.dtype, dtype, casting="same_kind"):
+        if dtype.kind in "iu" and value.dtype.kind in "iu":
+            self._check_values(path, value, dtype)
+        elif not np.can_cast(value.dtype, dtype, casting="same_kind"):
             raise EnvError(
                 f"{path} must be {dtype}; received {value.dtype}, which loses more than precision "
                 "when it is cast. Return the space's dtype, or declare a space of another"
@@ -125,6 +129,18 @@ class ObservationReader:
             self._warned.add(path)
             warn(f"{path} comes as {value.dtype} where its space says {dtype}; it is cast.")
         return value.astype(dtype)
+
+    def _check_values(self, path: str, value: np.ndarray, dtype: np.dtype) -> None:
+        """Raises `EnvError` unless integers are the same ones in another dtype."""
+        unfit = misfits(value, dtype)
+        if np.count_nonzero(unfit):
+            index = tuple(int(k) for k in np.argwhere(unfit)[0])
+            limits = np.iinfo(dtype)
+            raise EnvError(
+                f"{path}{list(index) or ''} must be {dtype}, {limits.min} to {limits.max}; "
+                f"received {value[index]} of {value.dtype}. Return the space's dtype, or declare a "
+                "space of another"
+            )
 
 
 def _is_finite_float32(array: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What an environment offers, in the words of TensorFlow: spaces turned into nested specs."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -7,29 +8,48 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kerasrl.errors import SpaceError
+from kerasrl.errors import ArgumentTypeError, SpaceError
 from kerasrl.warning import warn
 
 _LEAVES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiBinary, gym.spaces.MultiDiscrete)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class EnvSpec:
     """The observation and action spaces of one environment (not of a vector of them).
 
+    `EnvSpec(env)` is that of an environment, and `EnvSpec(observation_space, action_space)` that of
+    two spaces.
+
     Args:
         observation_space: `gymnasium.Space`; Box, Discrete, MultiBinary, MultiDiscrete, or any
-            nesting of these in Dict and Tuple.
+            nesting of these in Dict and Tuple. Or, alone, a `gymnasium.Env`, a
+            `gymnasium.vector.VectorEnv`, or the id or a callable that makes one.
         action_space: `gymnasium.Space`; Box, Discrete, MultiBinary or MultiDiscrete.
 
     Raises:
-        SpaceError: when a space is of another kind, or its bounds are the wrong way round.
+        ArgumentTypeError: when it is given neither two spaces nor an environment.
+        SpaceError: when a space is of another kind, has no elements, or its bounds are the wrong
+            way round.
     """
 
     observation_space: gym.Space
     action_space: gym.Space
 
-    def __post_init__(self):
+    def __init__(self, observation_space: Any, action_space: Any = None):
+        spaces = observation_space, action_space
+        if action_space is None and not isinstance(observation_space, gym.Space):
+            spaces = _spaces_of(observation_space)
+        for name, space in zip(("observation_space", "action_space"), spaces, strict=True):
+            if not isinstance(space, gym.Space):
+                raise ArgumentTypeError(
+                    f"EnvSpec needs an environment, or two gymnasium.Spaces; received {space!r} as "
+                    f"{name}."
+                )
+            object.__setattr__(self, name, space)
+        self._check()
+
+    def _check(self) -> None:
         for path, space in space_leaves(self.observation_space, "observation_space"):
             _check_leaf(path, space)
             _warn_of_float_pixels(path, space)
@@ -60,13 +80,19 @@ class EnvSpec:
 
 
 def space_leaves(space: gym.Space, path: str = "") -> list[tuple[str, gym.Space]]:
-    """Lists the leaf spaces of a nested space with their paths, in `tf.nest` order."""
+    """Lists the leaf spaces of a nested space with their paths, in `tf.nest` order.
+
+    Raises:
+        SpaceError: when a part of it has no leaf.
+    """
     if isinstance(space, gym.spaces.Dict):
         children = [(f"{path}[{key!r}]", space[key]) for key in sorted(space.keys())]
     elif isinstance(space, gym.spaces.Tuple):
         children = [(f"{path}[{i}]", child) for i, child in enumerate(space)]
     else:
         return [(path, space)]
+    if not children:
+        raise _without_elements(path or "the space", space)
     return [leaf for child_path, child in children for leaf in space_leaves(child, child_path)]
 
 
@@ -79,6 +105,21 @@ def tensor_spec(space: gym.Space) -> Any:
     return tf.TensorSpec(space.shape, tf.as_dtype(space.dtype))
 
 
+def _spaces_of(env: Any) -> tuple[Any, Any]:
+    """The spaces of an environment; one that has to be made for it is closed again."""
+    if isinstance(env, gym.vector.VectorEnv):
+        return env.single_observation_space, env.single_action_space
+    if isinstance(env, gym.Env):
+        return env.observation_space, env.action_space
+    if not (isinstance(env, str) or callable(env)):
+        return env, None
+    made = gym.make(env, disable_env_checker=True) if isinstance(env, str) else env()
+    if not isinstance(made, gym.Env | gym.vector.VectorEnv):
+        return made, None
+    with contextlib.closing(made):
+        return _spaces_of(made)
+
+
 def _check_leaf(path: str, space: gym.Space) -> None:
     if not isinstance(space, _LEAVES):
         raise SpaceError(
@@ -87,12 +128,21 @@ def _check_leaf(path: str, space: gym.Space) -> None:
             "Dict and Tuple. Wrap the environment, e.g. in gymnasium.wrappers.TransformObservation "
             "or TransformAction."
         )
+    if 0 in (space.shape or ()):
+        raise _without_elements(path, space)
     if isinstance(space, gym.spaces.Box) and np.any(space.low > space.high):
         index = tuple(int(i) for i in np.argwhere(space.low > space.high)[0])
         raise SpaceError(
             f"{path} has low > high at index {index}: {space.low[index]} > {space.high[index]}. "
             "Swap the bounds in the environment."
         )
+
+
+def _without_elements(path: str, space: gym.Space) -> SpaceError:
+    return SpaceError(
+        f"{path} is {space}, which has no elements: nothing in it can be observed or chosen. Leave "
+        "it out of the space, e.g. with gymnasium.wrappers.TransformObservation or TransformAction."
+    )
 
 
 def _warn_of_float_pixels(path: str, space: gym.Space) -> None:

@@ -10,8 +10,11 @@ from kerasrl.envs.api import RESET, STEP, is_reset, is_step, old_api
 from kerasrl.envs.async_workers import AsyncWorkers
 from kerasrl.envs.environments import Environments
 from kerasrl.envs.fault_policy import FaultPolicy
+from kerasrl.envs.infos import VectorInfos, final_observation
 from kerasrl.envs.restarter import Restarter, restart_seed
+from kerasrl.envs.scalars import FLAGS, REWARDS
 from kerasrl.envs.spec import EnvSpec
+from kerasrl.envs.watch import Watch
 from kerasrl.errors import EnvError, EnvWorkerError
 
 
@@ -45,18 +48,26 @@ class VectorEnvAdapter(Environments):
             )
         self._timeout = faults.env_timeout
         self._restarter = Restarter(make, faults.max_env_restarts, lambda _: self._close())
+        self._watches: list[Watch] = []
         self._use(env)
+        self._infos = VectorInfos({}, env.num_envs)
 
     def _use(self, env: VectorEnv) -> None:
-        self._env = env
+        for watch in self._watches:
+            watch.release()
+        self._env, self._watches = env, [Watch(env)]
         self._workers = AsyncWorkers.of(env, self._timeout)
 
     def _reset(self, seed: int | None) -> list[np.ndarray]:
         try:
-            result = self._env.reset(seed=seed)
+            result = self._call_reset(seed)
         except Exception as error:
             result = self._replace(error)
         return self._read_reset(result)
+
+    def _call_reset(self, seed: int | None) -> Any:
+        with self._watches[0]:
+            return self._env.reset(seed=seed)
 
     def _replace(self, error: Exception, action: np.ndarray | None = None) -> Any:
         """Puts a new vector in the place of one that failed, and returns its first reset."""
@@ -65,7 +76,7 @@ class VectorEnvAdapter(Environments):
             before = self._env
             self._use(env)  # So that it is closed, whatever it turns out to be.
             self._check_like(before, env)
-            return env.reset(seed=restart_seed(self._seed, 0, restart))
+            return self._call_reset(restart_seed(self._seed, 0, restart))
 
         if self._workers is None:
             doing = self._doing_together(action)
@@ -99,13 +110,16 @@ class VectorEnvAdapter(Environments):
         steps = f"episodes {self._begun}, steps {self._lengths}"
         return f"one of {self._env}, {steps}, actions {action.tolist()}"
 
-    def _cut_off(self, error: Exception, action: np.ndarray | None = None) -> tuple:
-        """What a step is taken to have returned that failed: the first reset of a new vector."""
-        observation = self._read_reset(self._replace(error, action))
+    def _begun_anew(self, observation: list[np.ndarray]) -> tuple:
+        """What a step is taken to have returned that was none: the first of new episodes."""
         self._resetting = np.zeros(self.num_envs, bool)
         self._cut = np.ones(self.num_envs, bool)
+        self._infos = VectorInfos({}, self.num_envs)
         nothing = np.zeros(self.num_envs, bool)
         return np.zeros(self.num_envs), nothing, nothing, observation, observation
+
+    def _failed(self, error: Exception, action: np.ndarray | None = None) -> tuple:
+        return self._begun_anew(self._read_reset(self._replace(error, action)))
 
     def _read_reset(self, result: Any) -> list[np.ndarray]:
         if not is_reset(result):
@@ -119,35 +133,50 @@ class VectorEnvAdapter(Environments):
             rule = str(error)
         raise self._batch_error(rule)
 
-    def _column(self, name: str, values: Any, dtype: type) -> np.ndarray:
+    def _column(self, name: str, values: Any, kinds: str) -> np.ndarray:
         if np.shape(values) != (self.num_envs,):
             raise self._batch_error(
                 f"{name} must have shape {(self.num_envs,)}; received {np.shape(values)}"
             )
-        return np.array(values, dtype)
+        array = np.array(values)
+        if array.dtype.kind not in kinds:
+            rule = "bools" if kinds == FLAGS else "numbers"
+            raise self._batch_error(
+                f"{name} must be {rule}; received {array.tolist()} of {array.dtype}"
+            )
+        return array if kinds == FLAGS else array.astype(float)
 
     def _step(self, action: np.ndarray) -> tuple:
+        with self._watches[0] as watch:
+            if watch.disturbed:
+                self._warn_of_others(str(self._env))
+                return self._begun_anew(self._reset(None))
+            return self._step_undisturbed(action)
+
+    def _step_undisturbed(self, action: np.ndarray) -> tuple:
         try:
             result = self._env.step(action)
         except Exception as error:
-            return self._cut_off(error, action)
+            return self._failed(error, action)
         if not is_step(result):
             raise self._batch_error(old_api(STEP, result))
         next_observation = self._read(result[0])
-        reward = self._column("the reward", result[1], float)
-        terminated = self._column("terminated", result[2], bool)
-        truncated = self._column("truncated", result[3], bool)
+        reward = self._column("the reward", result[1], REWARDS)
+        terminated = self._column("terminated", result[2], FLAGS)
+        truncated = self._column("truncated", result[3], FLAGS)
         ended = terminated | truncated
         observation = next_observation
+        same_step = self._mode == AutoresetMode.SAME_STEP
+        self._infos = VectorInfos(result[4], self.num_envs, ended if same_step else None)
         if self._mode == AutoresetMode.NEXT_STEP:
             self._resetting = ended
-        elif ended.any() and self._mode == AutoresetMode.SAME_STEP:
+        elif ended.any() and same_step:
             next_observation = self._with_final(next_observation, result[4], ended)
         elif ended.any():
             try:
                 reset = self._env.reset(options={"reset_mask": ended.copy()})
             except Exception as error:
-                return self._cut_off(error)
+                return self._failed(error)
             first = self._read_reset(reset)
             observation = [
                 np.where(_rows(ended, new), new, old)
@@ -156,17 +185,18 @@ class VectorEnvAdapter(Environments):
         return reward, terminated, truncated, next_observation, observation
 
     def _with_final(
-        self, observation: list[np.ndarray], infos: dict, ended: np.ndarray
+        self, observation: list[np.ndarray], infos: Any, ended: np.ndarray
     ) -> list[np.ndarray]:
-        if "final_obs" not in infos:
-            raise self._error(
-                int(np.argmax(ended)),
-                "a VectorEnv with autoreset mode SAME_STEP must give the last observation of an "
-                "episode in infos['final_obs']; it is missing. Use AutoresetMode.NEXT_STEP",
-            )
         final = [leaf.copy() for leaf in observation]
         for i in np.nonzero(ended)[0]:
-            self._write_final(int(i), infos["final_obs"][i], final)
+            last = final_observation(infos, int(i))
+            if last is None:
+                raise self._error(
+                    int(i),
+                    "a VectorEnv with autoreset mode SAME_STEP must give the last observation of "
+                    "an episode in infos['final_obs']; it is missing. Use AutoresetMode.NEXT_STEP",
+                )
+            self._write_final(int(i), last, final)
         return final
 
     def _write_final(self, i: int, observation: Any, final: list[np.ndarray]) -> None:

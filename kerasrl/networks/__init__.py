@@ -6,7 +6,7 @@ from kerasrl.networks.action_distributions import (
     action_distribution,
 )
 from kerasrl.networks.bounds import clip_to_bounds
-from kerasrl.networks.cloning import clone, twin
+from kerasrl.networks.cloning import accept_nests, clone, twin
 from kerasrl.networks.critic_multiplexer import CriticMultiplexer
 from kerasrl.networks.dueling import DuelingHead
 from kerasrl.networks.features import OneHot, observation_features
@@ -40,6 +40,7 @@ __all__ = [
     "RescaleToSpec",
     "TanhToSpec",
     "Target",
+    "accept_nests",
     "action_distribution",
     "clip_to_bounds",
     "clone",

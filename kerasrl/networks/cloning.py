@@ -30,9 +30,24 @@ def clone(source: keras.Model, same_weights: bool = True) -> keras.Model:
             f"{source.name} must be copied, for a target or a twin, and cannot be: {error}. Build "
             "it with the Functional or Sequential API, or give its class a get_config()."
         ) from error
+    accept_nests(copy)
     if same_weights:
         copy.set_weights(source.get_weights())
     return copy
+
+
+def accept_nests(network: keras.Model) -> None:
+    """Lets a functional model take its inputs in nests of any depth, such as a Dict in a Dict.
+
+    It takes them as they are flattened. Keras checks them beforehand against a list that it makes
+    of the outermost level, and fails when that has nests in it and is as long as there are inputs.
+    """
+    inputs: Any = getattr(network, "inputs", None) and getattr(network, "input", None)
+    if not isinstance(inputs, dict | list | tuple):
+        return
+    children = inputs.values() if isinstance(inputs, dict) else inputs
+    if any(tf.nest.is_nested(child) for child in children):
+        network.input_spec = None
 
 
 def twin(critic: keras.Model, inputs: list[Any]) -> keras.Model:

@@ -11,8 +11,15 @@ from kerasrl.errors import ArgumentError, SpaceError
 
 
 class _ToSpec(keras.layers.Layer):
-    def __init__(self, minimum: Any, maximum: Any, **kwargs: Any):
+    def __init__(self, minimum: Any, maximum: Any = None, **kwargs: Any):
         super().__init__(**kwargs)
+        if isinstance(minimum, gym.Space) and maximum is None:
+            minimum, maximum = self._of_space(minimum)
+        if maximum is None:
+            raise ArgumentError(
+                f"{type(self).__name__} needs a minimum and a maximum, or a Box with finite bounds "
+                f"that has them; received {minimum!r} alone."
+            )
         self.minimum = np.asarray(minimum, np.float64)
         self.maximum = np.asarray(maximum, np.float64)
         if not (
@@ -36,13 +43,17 @@ class _ToSpec(keras.layers.Layer):
         Raises:
             SpaceError: when the space is another one.
         """
+        return cls(space, **kwargs)
+
+    @classmethod
+    def _of_space(cls, space: gym.Space) -> tuple[np.ndarray, np.ndarray]:
         if not (isinstance(space, gym.spaces.Box) and np.isfinite([space.low, space.high]).all()):
             raise SpaceError(
-                f"{cls.__name__}.from_space needs a Box with finite bounds; received {space}. Give "
-                "the environment finite bounds, e.g. with gymnasium.wrappers.RescaleAction, or the "
+                f"{cls.__name__} needs a Box with finite bounds; received {space}. Give the "
+                "environment finite bounds, e.g. with gymnasium.wrappers.RescaleAction, or the "
                 "layer a minimum and a maximum."
             )
-        return cls(space.low, space.high, **kwargs)
+        return space.low, space.high
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -72,7 +83,8 @@ class ClipToSpec(_ToSpec):
     """Moves what is out of bounds to the bound.
 
     Args:
-        minimum: float, or array of the shape of one example; the lower bounds, finite.
+        minimum: float, or array of the shape of one example; the lower bounds, finite. Or, alone, a
+            `gymnasium.spaces.Box` that has both.
         maximum: the same; the upper bounds.
     """
 
@@ -86,7 +98,8 @@ class RescaleToSpec(_ToSpec):
     """Stretches [-1, 1] to the bounds; what is outside of it ends out of bounds.
 
     Args:
-        minimum: float, or array of the shape of one example; the lower bounds, finite.
+        minimum: float, or array of the shape of one example; the lower bounds, finite. Or, alone, a
+            `gymnasium.spaces.Box` that has both.
         maximum: the same; the upper bounds.
     """
 
@@ -100,7 +113,8 @@ class TanhToSpec(_ToSpec):
     """Squashes any number to the bounds by tanh.
 
     Args:
-        minimum: float, or array of the shape of one example; the lower bounds, finite.
+        minimum: float, or array of the shape of one example; the lower bounds, finite. Or, alone, a
+            `gymnasium.spaces.Box` that has both.
         maximum: the same; the upper bounds.
     """
 

@@ -1,10 +1,17 @@
 """Running a policy for a number of episodes."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from kerasrl.envs import Environments, Episode
+from kerasrl.errors import ArgumentError, EnvError
+from kerasrl.warning import warn
+
+#: int, steps after which an episode is broken off unless told otherwise.
+MAX_EPISODE_STEPS = 108_000
+_MOST_BROKEN_OFF = 100  # Episodes, by whatever else uses the environments.
 
 
 def run_episodes(
@@ -13,6 +20,7 @@ def run_episodes(
     episodes: int,
     seed: int | None = None,
     on_episode: Callable[[Episode], None] = lambda episode: None,
+    max_episode_steps: int | None = MAX_EPISODE_STEPS,
 ) -> list[Episode]:
     """Runs whole episodes, their number per environment fixed beforehand.
 
@@ -25,20 +33,112 @@ def run_episodes(
         episodes: int, how many in all.
         seed: int, for the first reset.
         on_episode: callable, told of every episode that counts.
+        max_episode_steps: int, steps after which an episode that has not ended is broken off, with
+            a warning, and counts as it is so far; None for no limit.
 
     Returns:
         List of `episodes` `Episode`s, in the order in which they finished.
+
+    Raises:
+        ArgumentError: when `max_episode_steps` is not a positive int.
+        EnvError: when something else keeps resetting or stepping the environments meanwhile.
     """
     share = np.full(environments.num_envs, episodes // environments.num_envs)
     share[: episodes % environments.num_envs] += 1
     finished: list[Episode] = []
-    observation = environments.reset(seed)
+
+    def count(episode: Episode) -> None:
+        share[episode.env] -= 1
+        finished.append(episode)
+        on_episode(episode)
+
+    limit = _StepLimit(environments, max_episode_steps)
+    observation, broken_off = environments.reset(seed), 0
     while len(finished) < episodes:
         step = environments.step(policy(observation))
         observation = step.observation
         for episode in step.episodes:
-            if share[episode.env]:
-                share[episode.env] -= 1
-                finished.append(episode)
-                on_episode(episode)
+            if share[episode.env] and not limit.spent[episode.env]:
+                count(episode)
+            limit.spent[episode.env] = False
+        for episode in limit.after_step(share > 0):
+            count(episode)
+        broken_off += np.count_nonzero(step.cut)
+        _check_broken_off(broken_off)
+        if len(finished) < episodes and np.all(limit.spent | (share == 0)):
+            observation = environments.reset()
+            limit.begin()
     return finished
+
+
+class _StepLimit:
+    """Finds episodes that go on for too long.
+
+    Such a one counts as it is, and its environment waits for the others before it is reset: not
+    every kind can be reset alone.
+
+    Args:
+        environments: `Environments`.
+        limit: int, the most steps of an episode; None for no limit.
+
+    Attributes:
+        spent: bool array `[N]`, which environments are still in an episode that was broken off.
+    """
+
+    def __init__(self, environments: Environments, limit: int | None):
+        self._environments = environments
+        self._limit = check_max_episode_steps(limit)
+        self.spent = np.zeros(environments.num_envs, bool)
+        self._warned = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Is told of a reset of all environments."""
+        self.spent[:] = False
+        self._steps_to_look = self._limit
+
+    def after_step(self, counting: np.ndarray) -> list[Episode]:
+        """Lists the episodes that this step breaks off, out of the environments that count."""
+        self._steps_to_look -= 1
+        if self._steps_to_look > 0:
+            return []
+        envs = np.nonzero(counting & ~self.spent)[0]
+        running = [self._environments.unfinished(int(env)) for env in envs]
+        lengths = [episode.length for episode in running if episode.length < self._limit]
+        self._steps_to_look = self._limit - max(lengths, default=0)
+        found = [episode for episode in running if episode.length >= self._limit]
+        for episode in found:
+            self.spent[episode.env] = True
+            self._warn(episode)
+        return found
+
+    def _warn(self, episode: Episode) -> None:
+        if not self._warned:
+            self._warned = True
+            warn(
+                f"environment {episode.env}: an episode has not ended after max_episode_steps="
+                f"{self._limit} steps. It is broken off, and its return so far, "
+                f"{episode.episode_return:.6g}, is taken for that of the whole, as it is for every "
+                "one that goes on for so long. Raise max_episode_steps, or limit the episodes with "
+                "gymnasium.wrappers.TimeLimit."
+            )
+
+
+def check_max_episode_steps(value: int | None) -> float:
+    """The limit as a number; raises `ArgumentError` unless it is a positive int or None."""
+    if value is None:
+        return math.inf
+    number = isinstance(value, int | float | np.integer | np.floating)
+    if isinstance(value, bool) or not number or not value >= 1 or value % 1:
+        raise ArgumentError(
+            f"max_episode_steps must be a positive int, or None for no limit; received {value!r}."
+        )
+    return int(value)
+
+
+def _check_broken_off(count: int) -> None:
+    if count > _MOST_BROKEN_OFF:
+        raise EnvError(
+            f"{count} episodes were broken off before they ended, by whatever else resets or steps "
+            "these environments. Run episodes in environments of their own."
+        )

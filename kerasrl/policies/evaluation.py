@@ -10,7 +10,7 @@ import numpy as np
 from kerasrl import envs
 from kerasrl.envs import Environments, Episode
 from kerasrl.errors import ArgumentError, ArgumentTypeError, SpaceError
-from kerasrl.policies.episodes import run_episodes
+from kerasrl.policies.episodes import MAX_EPISODE_STEPS, run_episodes
 from kerasrl.policies.exported import ExportedPolicy
 from kerasrl.policies.random import RandomPolicy
 from kerasrl.policies.snapshot import PolicySnapshot
@@ -24,6 +24,7 @@ def evaluate(
     num_envs: int = 1,
     seed: int | None = None,
     on_episode: Callable[[Episode], None] = lambda episode: None,
+    max_episode_steps: int | None = MAX_EPISODE_STEPS,
 ) -> dict[str, float]:
     """Runs episodes of any policy, such as the random one to compare an agent with.
 
@@ -38,7 +39,9 @@ def evaluate(
             that short ones do not count for more.
         num_envs: int, environments to make of an id or a callable.
         seed: int, for the environments, and for the random policy.
-        on_episode: callable, told of every episode that counts.
+        on_episode: callable, told of every `kerasrl.envs.Episode` that counts.
+        max_episode_steps: int, steps after which an episode that has not ended is broken off, with
+            a warning, and counts as it is so far; None for no limit.
 
     Returns:
         Dict of floats over the episodes: `episode_return`, the mean undiscounted return;
@@ -46,7 +49,8 @@ def evaluate(
         of steps.
 
     Raises:
-        ArgumentError: when `episodes` is not a positive int.
+        ArgumentError: when `episodes` or `max_episode_steps` is not a positive int.
+        NonFiniteLoss: when the policy's actions are NaN or infinite.
         ArgumentTypeError: when `env` or `policy` is none of these.
         SpaceError: when the agent cannot serve the environment's spaces, or an exported policy is
             for others.
@@ -60,7 +64,7 @@ def evaluate(
             environments = envs.make(env, num_envs)
             resources.callback(environments.close)
         actor = _actor(policy, environments, seed)
-        finished = run_episodes(actor, environments, episodes, seed, on_episode)
+        finished = run_episodes(actor, environments, episodes, seed, on_episode, max_episode_steps)
     returns = [episode.episode_return for episode in finished]
     return {
         "episode_return": float(np.mean(returns)),
@@ -77,7 +81,9 @@ def _actor(
         return RandomPolicy(spec.action_space, seed)
     if hasattr(policy, "explore"):  # An agent, which policies may not import.
         policy.build(spec)
-        return PolicySnapshot(policy, spec.observation, environments.num_envs)
+        snapshot = PolicySnapshot(policy, spec.observation, environments.num_envs)
+        snapshot.check_weights()
+        return snapshot
     if isinstance(policy, ExportedPolicy) and policy.spec != spec:
         raise SpaceError(
             f"this policy is for observations {policy.observation_space} and actions "

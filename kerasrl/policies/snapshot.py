@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.errors import NonFiniteLoss
 from kerasrl.native_log import muted
 from kerasrl.warning import warn
 
@@ -38,6 +39,7 @@ class PolicySnapshot:
             lambda spec: tf.TensorSpec((num_envs, *spec.shape), spec.dtype), observation_spec
         )
         graph = tf.function(policy).get_concrete_function(batched)
+        self._variables = graph.variables
         (output,) = graph.outputs
         self.output = tf.TensorSpec(output.shape, output.dtype)
         self._compiled: _Lite | _Function
@@ -54,6 +56,25 @@ class PolicySnapshot:
     def update(self) -> None:
         """Takes over the policy's present weights."""
         self._compiled.update()
+
+    def check_weights(self) -> None:
+        """Looks for weights that have become NaN.
+
+        TensorFlow Lite makes numbers of some NaNs, so that the actions need not show it.
+
+        Raises:
+            NonFiniteLoss: when there are any.
+        """
+        floats = [v for v in self._variables if v.dtype.is_floating]
+        weights = [np.asarray(v.numpy(), np.float32) for v in floats]
+        count = sum(np.count_nonzero(np.isnan(array)) for array in weights)
+        if count:
+            raise NonFiniteLoss(
+                f"{count} of the {sum(array.size for array in weights)} weights that this policy "
+                "acts with are NaN, so that its actions mean nothing. Go back to an earlier "
+                "checkpoint; try a smaller learning rate, an optimizer with clipnorm, or "
+                "reward_scale."
+            )
 
     def __call__(self, observation: list[np.ndarray]) -> np.ndarray:
         """Computes the policy's output.

@@ -63,7 +63,7 @@ class Queue(ServedReplay):
         settings = {"replay": type(self).__name__, "rollout": contents.layout(packer)}
         table, state = (None, None) if checkpoint is None else contents.read(checkpoint, settings)
         self.close()
-        self.packer, self._settings = packer, settings
+        self._packer, self._settings = packer, settings
         self._rows = int(np.prod(tf.nest.flatten(spec)[0].shape[:2]))
         self._rollout = tf.TensorSpec((1, packer.dtype.itemsize), tf.uint8, name="rollout")
         self._seed = int(np.random.default_rng(seed).integers(2**31))

@@ -4,6 +4,7 @@ import abc
 from typing import Any, TypeVar
 
 from kerasrl.errors import ReplayError
+from kerasrl.replay.packing import Packer
 from kerasrl.replay.watchdog import check_timeout
 
 _Self = TypeVar("_Self", bound="ServedReplay")
@@ -21,6 +22,17 @@ class ServedReplay(abc.ABC):
         self._port = port
         self._timeout = check_timeout(timeout)
         self._table: Any = None  # The `ServedTable` while it is open.
+        self._packer: Any = None
+
+    @property
+    def packer(self) -> Packer:
+        """`Packer` of what it holds.
+
+        Raises:
+            ReplayError: when it is not open.
+        """
+        self._require_open()
+        return self._packer
 
     def failure(self) -> ReplayError | None:
         """The error behind the TensorFlow error that a dataset ended with; None if all is well."""

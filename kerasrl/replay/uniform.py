@@ -91,7 +91,7 @@ class Uniform(ServedReplay):
         table, state = (None, None) if checkpoint is None else contents.read(checkpoint, settings)
         self.close()
         warn_if_too_large(self.capacity, packer.dtype.itemsize)
-        self._spec, self.packer, self._settings = spec, packer, settings
+        self._spec, self._packer, self._settings = spec, packer, settings
         self._rows_per_block, self._max_blocks = rows, max(1, self.capacity // rows)
         self._block = tf.TensorSpec((rows, packer.dtype.itemsize), tf.uint8, name="block")
         self._buffer = BlockBuffer(packer, rows)

@@ -52,6 +52,7 @@ class TransitionWriter:
 
     Raises:
         ArgumentError: when `n_step` is less than 1.
+        ReplayError: when the replay is not open, and so does not know what it is to hold.
 
     Reference:
         Sutton and Barto, "Reinforcement Learning: An Introduction", 2018, section 7.1.

@@ -62,7 +62,7 @@ def _leaf(path: str, config: Any) -> int:
 
 def _box(path: str, config: dict) -> int:
     _check_keys(path, config, {"kind", "low", "high", "shape", "dtype"})
-    shape, size = _shape(path, config["shape"], 0)
+    shape, size = _shape(path, config["shape"])
     dtype = _dtype(path, config["dtype"], (*_FLOATS, *_INTEGERS, "bool"))
     low = _numbers(f"{path}.low", config["low"], dtype, (shape, ()))
     high = _numbers(f"{path}.high", config["high"], dtype, (shape, ()))
@@ -82,12 +82,14 @@ def _multi_discrete(path: str, config: dict) -> int:
     _check_keys(path, config, {"kind", "nvec", "start", "dtype"})
     shape = np.array(config["nvec"], object).shape
     _values(path, config, "nvec", shape)
+    if 0 in shape:
+        _refuse(f"{path} must have elements", config["nvec"])
     return int(np.prod(shape))
 
 
 def _multi_binary(path: str, config: dict) -> int:
     _check_keys(path, config, {"kind", "n"})
-    return _shape(path, config["n"], 1)[1]
+    return _shape(path, config["n"])[1]
 
 
 def _values(path: str, config: dict, key: str, shape: tuple) -> None:
@@ -100,15 +102,15 @@ def _values(path: str, config: dict, key: str, shape: tuple) -> None:
         _refuse(f"{path} must have at least one value, and none beyond {dtype}", config)
 
 
-def _shape(path: str, shape: Any, least: int) -> tuple[tuple, int]:
+def _shape(path: str, shape: Any) -> tuple[tuple, int]:
     if not isinstance(shape, list) or len(shape) > _MAX_DEPTH:
         _refuse(f"{path} must have a list as its shape", shape)
-    size = whole = 1  # NumPy counts as if no dimension were 0.
+    size = 1
     for length in shape:
-        if not _is_int(length) or length < least:
-            _refuse(f"{path} must have a shape of ints, at least {least}", shape)
-        size, whole = size * length, whole * max(length, 1)
-        if whole > _MAX_ELEMENTS:
+        if not _is_int(length) or length < 1:
+            _refuse(f"{path} must have a shape of ints, at least 1", shape)
+        size *= length
+        if size > _MAX_ELEMENTS:
             _refuse(f"{path} may have {_MAX_ELEMENTS} elements", shape)
     return tuple(shape), size
 

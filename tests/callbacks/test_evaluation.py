@@ -1,3 +1,4 @@
+import inspect
 import warnings
 
 import gymnasium as gym
@@ -5,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from kerasrl.callbacks import Collect, Evaluation
+import kerasrl
+from kerasrl.callbacks import Collect, Evaluation, Video
 from kerasrl.errors import ArgumentError, ArgumentTypeError, SpaceError
 
 
@@ -109,7 +111,9 @@ def test_mistakes_show_before_training(fit, tiny_env):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"episodes": 0}, {"every_epochs": 0}, {"every_epochs": -1}], ids=repr
+    "arguments",
+    [{"episodes": 0}, {"every_epochs": 0}, {"every_epochs": -1}],
+    ids=repr,
 )
 def test_bad_arguments_are_refused(tiny_env, arguments):
     with pytest.raises(ArgumentError, match="must be at least 1"):
@@ -128,3 +132,26 @@ def test_the_logs_come_before_the_callbacks_that_read_them(fit, tiny_env):
     fit(callbacks=[read, evaluation])  # `read` is given first.
     assert seen[0]["val_episode_return"] == 3.0
     assert seen[0]["episode_return"] == 5.0
+
+
+@pytest.mark.regression(12)
+def test_an_environment_that_never_ends(fit, tiny_env):
+    env = tiny_env(length=10**9)
+    rule = "not ended after max_episode_steps=6 steps"
+    with pytest.warns(UserWarning, match=rule):
+        evaluation = Evaluation(env, episodes=2, max_episode_steps=6)
+        history = fit(epochs=2, callbacks=[evaluation]).history
+    assert history["val_episode_return"] == [6.0, 6.0]
+    assert len(env.actions) == 24
+
+
+@pytest.mark.regression(12)
+def test_every_verb_has_a_limit():
+    verbs = {
+        108_000: [kerasrl.evaluate, kerasrl.Agent.evaluate, Evaluation],
+        10_000: [Video, kerasrl.Agent.film],
+    }
+    for limit, having in verbs.items():
+        for verb in having:
+            parameters = inspect.signature(verb).parameters
+            assert parameters["max_episode_steps"].default == limit

@@ -309,3 +309,62 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, screen_env, tmp_
 def test_bad_arguments_are_refused(screen_env, tmp_path, arguments):
     with pytest.raises(ArgumentError, match="must be"):
         Video(tmp_path, screen_env, **arguments)
+
+
+@pytest.mark.regression(37)
+@pytest.mark.parametrize("of", ["an environment", "a callable"])
+def test_a_film_outside_of_fit(make_agent, screen_env, tmp_path, of):
+    made = []
+
+    def make():
+        made.append(screen_env())
+        return made[-1]
+
+    env = make() if of == "an environment" else make
+    agent = make_agent("dqn")
+    path = tmp_path / "not" / "there" / "film.mp4"
+    assert agent.film(env, path, fps=5, seed=3) == [path]
+    assert names(path.parent) == ["film.mp4"]
+    frames, meta = read(path)
+    np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), [0, 40, 80, 120], atol=4)
+    assert meta["fps"] == 5
+    assert made[0].closed == (of == "a callable")
+    assert 3 in made[0].seeds
+
+
+@pytest.mark.regression(37)
+def test_several_films_outside_of_fit(make_agent, screen_env, tmp_path):
+    agent = make_agent("dqn")
+    paths = agent.film(screen_env(), str(tmp_path / "film.mp4"), episodes=2)
+    assert paths == [tmp_path / "film-episode-1.mp4", tmp_path / "film-episode-2.mp4"]
+    assert agent.film(screen_env(), tmp_path / "films") == [tmp_path / "films" / "episode-1.mp4"]
+    assert all(path.is_file() for path in paths)
+
+
+@pytest.mark.regression(37)
+def test_the_callback_outside_of_fit(make_agent, screen_env, tmp_path):
+    video = Video(tmp_path, screen_env())
+    video.set_model(make_agent("dqn"))
+    video.on_train_begin()
+    video.on_epoch_end(0)
+    video.close()
+    assert names(tmp_path) == ["epoch-0001.mp4"]
+
+
+@pytest.mark.regression(37)
+@pytest.mark.parametrize(
+    "arguments", [{"episodes": 0}, {"fps": 0}, {"max_episode_steps": 0}], ids=repr
+)
+def test_bad_arguments_of_film_are_refused(make_agent, screen_env, tmp_path, arguments):
+    env = screen_env()
+    with pytest.raises(ArgumentError, match="must be"):
+        make_agent("dqn").film(env, tmp_path / "film.mp4", **arguments)
+    assert not env.seeds
+
+
+@pytest.mark.regression(12)
+def test_an_episode_that_never_ends_is_filmed_for_a_while(make_agent, screen_env, tmp_path):
+    env = screen_env(length=10**9)
+    with pytest.warns(UserWarning, match="not ended after max_episode_steps=4 steps"):
+        make_agent("dqn").film(env, tmp_path / "film.mp4", max_episode_steps=4)
+    assert len(read(tmp_path / "film.mp4")[0]) == 5

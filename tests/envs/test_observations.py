@@ -93,7 +93,6 @@ def test_a_warning_names_the_leaf():
     ("space", "value", "received"),
     [
         (spaces.Box(0, 255, (2,), np.uint8), np.zeros(2, np.float32), "uint8; received float32"),
-        (spaces.Box(0, 255, (2,), np.uint8), np.zeros(2, np.int64), "uint8; received int64"),
         (spaces.Discrete(3), 1.0, "int64; received float64"),
         (spaces.Box(0, 1, (2,)), np.zeros(2, complex), "float32; received complex128"),
         (spaces.Box(0, 1, ()), None, "float32; received object"),
@@ -157,3 +156,49 @@ def test_what_overflows_when_cast_is_found():
     with np.errstate(over="ignore"), pytest.warns(UserWarning, match="float64"):
         reader.write(np.array([0, 1e300]), arrays, 0)
     assert reader.non_finite(arrays) == ("observation", 0, np.inf)
+
+
+@pytest.mark.regression(16)
+@pytest.mark.parametrize(
+    ("space", "value"),
+    [
+        (spaces.Box(0, 255, (3,), np.uint8), [0, 7, 255]),
+        (spaces.Box(0, 255, (3,), np.uint8), np.array([0, 7, 255])),
+        (spaces.Box(0, 255, (3,), np.uint8), np.uint64([0, 7, 255])),
+        (spaces.Box(0, 255, (), np.uint8), 255),
+        (spaces.Box(0, 2**16 - 1, (2,), np.uint16), [0, 2**16 - 1]),
+        (spaces.Box(0, 2**32 - 1, (2,), np.uint32), [0, 2**32 - 1]),
+        (spaces.Box(0, 2**63, (2,), np.uint64), np.array([0, 9])),
+        (spaces.Box(-128, 127, (2,), np.int8), np.uint8([0, 127])),
+        (spaces.Discrete(3, dtype=np.int32), 2),
+        (spaces.MultiBinary(2), [True, False]),
+        (spaces.MultiDiscrete([3, 4], dtype=np.uint8), np.array([2, 3])),
+    ],
+)
+def test_integers_that_fit_are_cast(space, value):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (array,) = write(space, value)
+        (batch,) = ObservationReader(space).read_batch(np.stack([value, value]), 2)
+    assert array.dtype == batch.dtype == space.dtype
+    np.testing.assert_array_equal(array, value)
+    np.testing.assert_array_equal(batch, [value, value])
+
+
+@pytest.mark.regression(16)
+@pytest.mark.parametrize(
+    ("space", "value", "where", "received"),
+    [
+        (spaces.Box(0, 255, (3,), np.uint8), [0, 256, -1], r"\[1\]", "256 of int64"),
+        (spaces.Box(0, 255, (3,), np.uint8), np.array([0, 1, -1]), r"\[2\]", "-1 of int64"),
+        (spaces.Box(0, 255, (), np.uint8), -3, "", "-3 of int64"),
+        (spaces.Box(-128, 127, (1,), np.int8), np.uint8([128]), r"\[0\]", "128 of uint8"),
+        (spaces.Box(0, 9, (1,), np.int32), [2**31], r"\[0\]", "2147483648 of int64"),
+        (spaces.Discrete(3, dtype=np.int32), 2**40, "", "1099511627776 of int64"),
+    ],
+)
+def test_the_integer_that_does_not_fit_is_named(space, value, where, received):
+    with pytest.raises(EnvError, match=f"^observation{where} must be .*; received {received}"):
+        write(space, value)
+    with pytest.raises(EnvError, match=f"^observation.* must be .*; received {received}"):
+        ObservationReader(space).read_batch(np.stack([value]), 1)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kerasrl.envs import EnvSpec
 from kerasrl.envs.spec import space_leaves
-from kerasrl.errors import SpaceError
+from kerasrl.errors import ArgumentTypeError, SpaceError
 from kerasrl.testing import nested_space
 
 spaces = gym.spaces
@@ -125,3 +125,58 @@ def test_a_spec_survives_json(space):
     spec = EnvSpec(space, spaces.Discrete(3, start=4))
     config = json.loads(json.dumps(spec.get_config()))
     assert EnvSpec.from_config(config) == spec
+
+
+@pytest.mark.regression(49)
+@pytest.mark.parametrize(
+    ("observation", "action", "path"),
+    [
+        (spaces.Box(-1, 1, (0,)), DISCRETE, "observation_space"),
+        (spaces.Box(-1, 1, (3, 0)), DISCRETE, "observation_space"),
+        (spaces.MultiDiscrete([]), DISCRETE, "observation_space"),
+        (spaces.Dict(a=DISCRETE, b=spaces.Box(-1, 1, (0,))), DISCRETE, r"observation_space\['b'\]"),
+        (
+            spaces.Dict(a=spaces.Tuple([DISCRETE, spaces.Box(0, 255, (0, 4, 3), np.uint8)])),
+            DISCRETE,
+            r"observation_space\['a'\]\[1\]",
+        ),
+        (spaces.Dict(), DISCRETE, "observation_space"),
+        (spaces.Tuple([DISCRETE, spaces.Dict(a=spaces.Tuple([]))]), DISCRETE, r".*\[1\]\['a'\]"),
+        (DISCRETE, spaces.Box(-1, 1, (0,)), "action_space"),
+        (DISCRETE, spaces.MultiDiscrete([]), "action_space"),
+    ],
+    ids=str,
+)
+def test_what_has_no_elements_is_refused_by_name(observation, action, path):
+    with pytest.raises(SpaceError, match=f"^{path} is .*, which has no elements"):
+        EnvSpec(observation, action)
+
+
+@pytest.mark.regression(37)
+@pytest.mark.parametrize(
+    "env",
+    [
+        "CartPole-v1",
+        gym.make("CartPole-v1"),
+        lambda: gym.make("CartPole-v1"),
+        gym.make_vec("CartPole-v1", 2),
+        lambda: gym.make_vec("CartPole-v1", 2),
+    ],
+    ids=["id", "env", "callable", "vector", "callable of a vector"],
+)
+def test_the_spec_of_an_environment(env):
+    cart_pole = gym.make("CartPole-v1")
+    spec = EnvSpec(env)
+    assert spec == EnvSpec(cart_pole.observation_space, cart_pole.action_space)
+    assert repr(spec).startswith("EnvSpec(observation_space=Box(")
+
+
+@pytest.mark.regression(37)
+@pytest.mark.parametrize(
+    "arguments",
+    [(3,), (None,), (DISCRETE,), (DISCRETE, 3), ([], DISCRETE), (lambda: 3,)],
+    ids=str,
+)
+def test_what_has_no_spec_is_refused(arguments):
+    with pytest.raises(ArgumentTypeError, match="EnvSpec needs an environment, or two"):
+        EnvSpec(*arguments)

@@ -1,3 +1,5 @@
+import decimal
+import fractions
 import warnings
 
 import cloudpickle
@@ -383,6 +385,69 @@ def test_a_reward_in_an_array_of_one_is_worth_one_warning(reward):
     assert steps[-1].reward.tolist() == [2.0, 2.0]
 
 
+@pytest.mark.regression(47)
+@pytest.mark.parametrize("name", ["terminated", "truncated"])
+@pytest.mark.parametrize(
+    "value",
+    [[False], "False", "", None, 2, 0, 1, 0.0, np.nan, np.array([False, False]), np.zeros(1, int)],
+    ids=repr,
+)
+def test_a_flag_that_is_not_one_bool(name, value):
+    flags = {"terminated": False, "truncated": False} | {name: value}
+    step = lambda env, _: (env.observe(), 0.0, *flags.values(), {})  # noqa: E731
+    with pytest.raises(EnvError, match=f"^environment 1, step 1 .*: {name} must be one bool; rec"):
+        run(Broken(step=step))
+
+
+@pytest.mark.parametrize("wrap", [np.bool_, np.array, lambda flag: np.array([[flag]])])
+def test_a_flag_of_any_single_bool(wrap):
+    flags = wrap(False), wrap(True)
+    environments = envs.make(Broken(step=lambda env, _: (env.observe(), 1.0, *flags, {})))
+    environments.reset()
+    step = environments.step(np.array([0]))
+    assert (step.terminated.tolist(), step.truncated.tolist()) == ([False], [True])
+
+
+@pytest.mark.regression(47)
+@pytest.mark.parametrize("reward", ["2", b"2", 2j, np.array("2"), {}, [[1], [1, 2]]], ids=repr)
+def test_a_reward_that_is_no_number(reward):
+    with pytest.raises(EnvError, match="^environment 1, step 2 .*: the reward must be one number"):
+        run(Broken(reward=reward))
+
+
+@pytest.mark.regression(47)
+def test_a_reward_of_none():
+    step = lambda env, _: (env.observe(), None, False, False, {})  # noqa: E731
+    with pytest.raises(EnvError, match="must be one number; received None of type NoneType"):
+        run(Broken(step=step))
+
+
+@pytest.mark.parametrize("reward", [fractions.Fraction(1, 2), decimal.Decimal("0.5")])
+def test_a_reward_of_pythons_other_numbers(reward):
+    environments = envs.make(Broken(step=lambda env, _: (env.observe(), reward, False, False, {})))
+    environments.reset()
+    assert environments.step(np.array([0])).reward.tolist() == [0.5]
+
+
+@pytest.mark.regression(52)
+@pytest.mark.parametrize("info", [{}, [], [{}], ({},), None])
+def test_any_info_that_nobody_reads(info):
+    env = Broken(reset=lambda env: (env.observe(), info))
+    env.fault["step"] = lambda env, _: (env.observe(), 1.0, True, False, info)
+    environments = envs.make(env)
+    environments.reset()
+    (episode,) = environments.step(np.array([0])).episodes
+    assert episode.info == {}
+
+
+@pytest.mark.regression(52)
+@pytest.mark.parametrize("info", [0, "", np.zeros(2), [1]], ids=repr)
+def test_what_is_no_info(info):
+    rule = r"reset\(\) must return \(observation, info\), and info must be a dict; received "
+    with pytest.raises(EnvError, match=rule + type(info).__name__):
+        run(Broken(reset=lambda env: (env.observe(), info)))
+
+
 class BrokenVector(gym.vector.VectorEnv):
     """A vector environment that is right but for what is changed about it."""
 
@@ -449,6 +514,7 @@ NAME = r"^BrokenVector\(num_envs=2\), steps \[1 1\] of its episodes: "
 @pytest.mark.fault(9)
 @pytest.mark.fault(21)
 @pytest.mark.fault(25)
+@pytest.mark.regression(47)
 @pytest.mark.parametrize(
     ("changed", "rule"),
     [
@@ -469,6 +535,12 @@ NAME = r"^BrokenVector\(num_envs=2\), steps \[1 1\] of its episodes: "
             {"observation": np.float32([[0, np.nan, 0], [0, 0, 0]])},
             "^environment 0, step 1 of its episode: observation must be finite",
         ),
+        ({"terminated": np.array([0, 1])}, NAME + r"terminated must be bools; .*\[0, 1\] of int64"),
+        ({"truncated": ["", "False"]}, NAME + r"truncated must be bools; received .* of <U5"),
+        ({"truncated": [None, False]}, NAME + r"truncated must be bools; received .* of object"),
+        ({"reward": ["1", "2"]}, NAME + r"the reward must be numbers; received .* of <U1"),
+        ({"reward": [None, 1.0]}, NAME + r"the reward must be numbers; received .* of object"),
+        ({"reward": np.ones(2, complex)}, NAME + r"the reward must be numbers; .* of complex128"),
         ({"infos": {}}, r"^environment 1, step 1 .*SAME_STEP must give .*infos\['final_obs'\]"),
         (
             {"infos": {"final_obs": [None, np.zeros(4, np.float32)]}},
@@ -505,3 +577,15 @@ def test_faults_of_a_vector_envs_reset(reset, rule):
 def test_a_vector_env_must_state_its_autoreset_mode(mode):
     with pytest.raises(EnvError, match=f"must state its autoreset mode.*received {mode!r}"):
         envs.make(BrokenVector(mode=mode))
+
+
+@pytest.mark.regression(52)
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_infos_as_lists(mode):
+    """The mode in which the last observations come in them, too."""
+    env = SyncVectorEnv([lambda: CountingEnv((2,))] * 2, autoreset_mode=mode)
+    environments = envs.make(gym.wrappers.vector.DictInfoToList(env))
+    environments.reset()
+    steps = [environments.step(np.zeros(2, int)) for _ in range(2)]
+    assert steps[-1].next_observation[0].tolist() == [[0, 2], [0, 2]]
+    assert steps[-1].episodes == [envs.Episode(0, 3.0, 2), envs.Episode(1, 3.0, 2)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasrl.errors import SpaceError
+from kerasrl.errors import ArgumentError, SpaceError
 from kerasrl.networks import ClipToSpec, RescaleToSpec, TanhToSpec
 
 LAYERS = [ClipToSpec, RescaleToSpec, TanhToSpec]
@@ -133,6 +133,17 @@ def test_other_spaces_are_refused(layer, space):
 def test_other_bounds_are_refused(bounds):
     with pytest.raises(ValueError, match="TanhToSpec needs finite bounds of one shape"):
         TanhToSpec(*bounds)
+
+
+@pytest.mark.regression(37)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_box_has_both_bounds(layer):
+    one = layer(gym.spaces.Box(np.float32(LOW), np.float32(HIGH)), name="bounds")
+    assert one.get_config() == layer(LOW, HIGH, name="bounds").get_config()
+    with pytest.raises(SpaceError, match=f"{layer.__name__} needs a Box with finite bounds"):
+        layer(gym.spaces.Discrete(3))
+    with pytest.raises(ArgumentError, match=f"{layer.__name__} needs a minimum and a maximum, or"):
+        layer(0.0)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (5, 4, 1), (5, 2, 3), (4, 1)])

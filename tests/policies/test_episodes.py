@@ -1,8 +1,11 @@
+import warnings
+
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from kerasrl import envs
+from kerasrl.errors import ArgumentError
 from kerasrl.policies import run_episodes
 from kerasrl.testing import CountingEnv, RandomEnv
 
@@ -81,3 +84,44 @@ def test_an_episode_that_was_going_on_is_not_continued():
     environments.reset()
     environments.step(np.zeros(1, int))
     assert run_episodes(act, environments, 1) == [envs.Episode(0, 6.0, 3)]
+
+
+@pytest.mark.regression(12)
+@pytest.mark.parametrize("mode", [None, *AutoresetMode])
+def test_episodes_that_never_end_are_broken_off(mode):
+    """The second environment is like others, and has its share of whole episodes."""
+
+    def make():
+        left = [CountingEnv((10**9,)), CountingEnv((3,))]
+        if mode is None:
+            return envs.make(lambda: left.pop(0), 2)
+        return envs.make(SyncVectorEnv([lambda: left.pop(0)] * 2, autoreset_mode=mode))
+
+    rule = "environment 0: an episode has not ended after max_episode_steps=7 steps. It is broken"
+    with pytest.warns(UserWarning, match=rule) as record:
+        finished = run_episodes(act, make(), 6, max_episode_steps=7)
+    assert len(record) == 1
+    assert sorted(finished) == [(0, 28.0, 7)] * 3 + [(1, 6.0, 3)] * 3
+
+
+@pytest.mark.regression(12)
+def test_what_is_broken_off_begins_anew():
+    env = CountingEnv((10**9,))
+    with pytest.warns(UserWarning, match="its return so far, 3, is taken for that of the whole"):
+        run_episodes(act, envs.make(env), 3, max_episode_steps=2)
+    assert len(env.seeds) == 3
+    assert len(env.actions) == 6
+
+
+def test_an_episode_that_ends_at_the_limit_is_whole():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        finished = run_episodes(act, of_lengths(3, 1), 4, max_episode_steps=3)
+        assert run_episodes(act, of_lengths(3), 1, max_episode_steps=None) == finished[-1:]
+    assert [episode.length for episode in finished] == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, True, "7", float("nan"), float("inf")])
+def test_a_limit_is_a_positive_int(limit):
+    with pytest.raises(ArgumentError, match="max_episode_steps must be a positive int, or None"):
+        run_episodes(act, of_lengths(3), 1, max_episode_steps=limit)

@@ -6,8 +6,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from kerasrl import envs
 from kerasrl.envs import EnvSpec, Step
-from kerasrl.errors import ArgumentError
-from kerasrl.replay import TransitionWriter, transition_spec
+from kerasrl.errors import ArgumentError, ReplayError
+from kerasrl.replay import Queue, RolloutWriter, TransitionWriter, Uniform, transition_spec
 from kerasrl.replay.packing import Packer
 from kerasrl.testing import CountingEnv, RandomEnv
 
@@ -326,6 +326,17 @@ def test_steps_of_an_episode_that_is_cut_off_are_dropped():
 def test_n_step_must_be_positive(n_step):
     with pytest.raises(ArgumentError, match=f"n_step must be at least 1; received {n_step}"):
         TransitionWriter(Sink(), 1, n_step, 0.9)
+
+
+@pytest.mark.regression(37)
+@pytest.mark.parametrize("kind", [Uniform, Queue])
+def test_a_replay_that_is_not_open_is_said_to_be_so(kind):
+    replay = kind()
+    rule = r"^this replay is not open; fit\(\) opens it, or call open\(spec\)"
+    with pytest.raises(ReplayError, match=rule):
+        TransitionWriter(replay, 1, 1, 0.9)
+    with pytest.raises(ReplayError, match=rule):
+        RolloutWriter(replay.packer, 0)
 
 
 def test_the_spec_of_a_transition():
