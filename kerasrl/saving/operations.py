@@ -140,7 +140,7 @@ def _check_argument(name: str, key: str, value: Any) -> None:
     if key == "name":
         right = value is None or isinstance(value, str)
     elif key in ("dtype", "out_type", "output_type"):
-        right = value is None or value in _DTYPES
+        right = value is None or (isinstance(value, str) and value in _DTYPES)
     else:
         scalars = list(_scalars(value, key == "slice_spec"))
         right = None not in scalars and len(scalars) <= _MOST_NUMBERS

@@ -75,6 +75,7 @@ class Doubling(keras.layers.Layer):
         return 2 * inputs
 
 
+@keras.saving.register_keras_serializable("tests")
 def double(x):
     return 2 * x
 
@@ -230,7 +231,6 @@ def test_no_file_can_misuse_them(name, forge):
     [
         operation("math.add", on_input(y=["nowhere", 0, 0])),
         operation("math.add", [["nowhere", 0, 0, {"y": 1.0}]]),
-        operation("math.add", on_input(y=["INPUT", 7, 0])),
         operation("reshape", on_input(shape=[7, 7])),
     ],
 )
