@@ -5,6 +5,7 @@ converts the policy's graph to TensorFlow Lite with the network's weights as *in
 call takes some 20 microseconds and new weights need no new conversion.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from kerasrl.errors import NonFiniteLoss
 from kerasrl.native_log import muted
+from kerasrl.policies.pure_graph import PureGraph
 from kerasrl.warning import warn
 
 _TOLERANCE = 1e-3
@@ -21,12 +23,13 @@ _TOLERANCE = 1e-3
 class PolicySnapshot:
     """Computes a policy's output with the weights it had at the last `update`.
 
-    A policy that TensorFlow Lite cannot express acts through a `tf.function`, with a warning, and
-    then always with its present weights.
+    A policy that TensorFlow Lite cannot express acts through a `tf.function`, with a warning that
+    says why. So does one that draws random numbers, calls Python, or has a state, such as that of a
+    stateful recurrent layer: what the policy assigns to goes on from call to call, and is no copy.
 
     Args:
         policy: callable from a nest of batched observations to one tensor `[N, ...]`, such as
-            `agent.policy` or the agent itself; it must not draw random numbers.
+            `agent.policy` or the agent itself.
         observation_spec: nest of `tf.TensorSpec`, one observation without a batch dimension.
         num_envs: int, N, the fixed batch size.
 
@@ -38,24 +41,17 @@ class PolicySnapshot:
         batched = tf.nest.map_structure(
             lambda spec: tf.TensorSpec((num_envs, *spec.shape), spec.dtype), observation_spec
         )
-        graph = tf.function(policy).get_concrete_function(batched)
-        self._variables = graph.variables
-        (output,) = graph.outputs
+        traced = tf.function(policy).get_concrete_function(batched)
+        self._graph = PureGraph(traced, len(tf.nest.flatten(batched)))
+        self._variables = traced.variables
+        output = traced.outputs[0]
         self.output = tf.TensorSpec(output.shape, output.dtype)
-        self._compiled: _Lite | _Function
-        try:
-            self._compiled = _Lite(graph, tf.nest.flatten(batched))
-        except Exception as error:  # The converter raises whatever it likes.
-            warn(
-                "this policy does not convert to TensorFlow Lite and acts through a tf.function, "
-                f"which is slower: {str(error).strip().splitlines()[0]}"
-            )
-            self._compiled = _Function(graph)
+        self._compiled: _Lite | _Function = self._compile()
         self.update()
 
     def update(self) -> None:
         """Takes over the policy's present weights."""
-        self._compiled.update()
+        self._compiled.set_weights(self._graph.values())
 
     def check_weights(self) -> None:
         """Looks for weights that have become NaN.
@@ -87,28 +83,42 @@ class PolicySnapshot:
         """
         return self._compiled(observation)
 
+    def _compile(self) -> "_Lite | _Function":
+        graph = self._graph
+        if graph.state is not None:
+            reason = graph.state
+        else:
+            try:
+                return _Lite(graph)
+            except Exception as error:  # The converter raises whatever it likes.
+                reason = _reason(error)
+        warn(
+            "this policy does not convert to TensorFlow Lite and acts through a tf.function, which "
+            f"is slower: {reason}"
+        )
+        return _Function(graph)
+
 
 class _Function:
-    """Acting through the traced graph; its variables are read at every call."""
+    """Acting through TensorFlow; what the policy changes itself is not copied."""
 
-    def __init__(self, graph: Any):
-        self._graph = graph
+    def __init__(self, graph: PureGraph):
+        self._call = tf.function(graph.call).get_concrete_function(*graph.inputs)
+        self._weights: list[tf.Tensor] = []
 
-    def update(self) -> None:
-        """The graph reads the variables themselves."""
+    def set_weights(self, values: list[tf.Tensor]) -> None:
+        self._weights = values
 
     def __call__(self, observation: list[np.ndarray]) -> np.ndarray:
-        return self._graph(*[tf.constant(leaf) for leaf in observation]).numpy()
+        (output,) = self._call(*[tf.constant(leaf) for leaf in observation], *self._weights)
+        return output.numpy()
 
 
 class _Lite:
     """Acting through TensorFlow Lite's interpreter."""
 
-    def __init__(self, graph: Any, inputs: list[tf.TensorSpec]):
-        reads = [op for op in graph.graph.get_operations() if op.type == "ReadVariableOp"]
-        handles = {inner.op.name: outer for outer, inner in graph.graph.captures}
-        self._weights = [(handles[op.inputs[0].op.name], op.outputs[0].dtype) for op in reads]
-        function = _with_weights_as_inputs(graph, reads, inputs)
+    def __init__(self, graph: PureGraph):
+        function = tf.compat.v1.wrap_function(graph.without_order().call, graph.inputs)
         with muted():
             converter = tf.lite.TFLiteConverter.from_concrete_functions([function], function)
             self._interpreter = tf.lite.Interpreter(
@@ -116,16 +126,14 @@ class _Lite:
             )
             self._interpreter.allocate_tensors()
         indices = [detail["index"] for detail in self._interpreter.get_input_details()]
-        self._leaf_indices = indices[: len(inputs)]
-        self._weight_indices = indices[len(inputs) :]
+        self._leaf_indices = indices[: -len(graph.weights) or None]
+        self._weight_indices = indices[len(self._leaf_indices) :]
         (output,) = self._interpreter.get_output_details()
         self._output = output["index"]
-        self._check(function, [*self._leaf_indices, *self._weight_indices])
-        self.update()
+        self._check(function, indices)
 
-    def update(self) -> None:
-        for index, (handle, dtype) in zip(self._weight_indices, self._weights, strict=True):
-            value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
+    def set_weights(self, values: list[tf.Tensor]) -> None:
+        for index, value in zip(self._weight_indices, values, strict=True):
             self._interpreter.set_tensor(index, value.numpy())
 
     def __call__(self, observation: list[np.ndarray]) -> np.ndarray:
@@ -146,28 +154,19 @@ class _Lite:
             raise ValueError("the converted policy computes other numbers")
 
 
+def _reason(error: Exception) -> str:
+    """What of a policy does not convert: the operations that are missing, and where they are."""
+    text = str(error).strip()
+    missing = dict.fromkeys(re.findall(r"'tf\.(\w+)' op", text))
+    places = dict.fromkeys(re.findall(r'"\w+:", "([^"@]+?)(?:@[^"]*)?"', text))
+    if not missing:
+        return text.splitlines()[0] if text else type(error).__name__
+    where = f", in {', '.join(list(places)[:3])}" if places else ""
+    return f"TensorFlow Lite has no {', '.join(list(missing)[:3])}{where}"
+
+
 def _random(source: tf.Tensor, rng: np.random.Generator) -> np.ndarray:
     dtype = source.dtype.as_numpy_dtype
     if source.dtype.is_floating:
         return rng.uniform(0.1, 1.0, source.shape).astype(dtype)
     return rng.integers(0, 2, source.shape).astype(dtype)
-
-
-def _with_weights_as_inputs(graph: Any, reads: list, inputs: list[tf.TensorSpec]) -> Any:
-    """Makes every variable that a concrete function reads an input after its own."""
-    definition = graph.graph.as_graph_def()
-    for node in definition.node:
-        data_inputs = [name for name in node.input if not name.startswith("^")]
-        del node.input[:]
-        node.input.extend(data_inputs)
-    sources = [*graph.inputs[: len(inputs)], *[op.outputs[0] for op in reads]]
-
-    def pure(*values: tf.Tensor) -> list:
-        return tf.graph_util.import_graph_def(
-            definition,
-            input_map={source.name: value for source, value in zip(sources, values, strict=True)},
-            return_elements=[output.name for output in graph.outputs],
-        )
-
-    signature = [tf.TensorSpec(source.shape, source.dtype) for source in sources]
-    return tf.compat.v1.wrap_function(pure, signature)

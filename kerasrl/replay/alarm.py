@@ -96,8 +96,11 @@ class Alarm:
         self._since = time.monotonic()
         with self._starting:
             if self._thread is None and not self._closed.is_set():
-                # Not a daemon: the interpreter must not end while the thread is within Reverb.
-                self._thread = threading.Thread(target=self._watch, name="kerasrl-replay-watchdog")
+                # Not a daemon, as a thread begun by one of TensorFlow's would be: the process would
+                # abort when the interpreter ends while the thread is within Reverb.
+                self._thread = threading.Thread(
+                    target=self._watch, name="kerasrl-replay-watchdog", daemon=False
+                )
                 self._thread.start()
         return np.False_
 

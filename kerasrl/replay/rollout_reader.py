@@ -106,6 +106,8 @@ class RolloutReader:
         while not (self._table is None or self._saved or self.waiting):
             self._changed.wait(min(_SLICE, self._watchdog.wait / 4))
             waited = time.monotonic() - begun
+            if not threading.main_thread().is_alive():
+                self._table = self._expected = None
             if self._expected is None:
                 return
             if not self._expected():

@@ -1,6 +1,10 @@
 """What every replay has: a table on a server within this process, from opening to closing."""
 
 import abc
+import atexit
+import contextlib
+import os
+import weakref
 from typing import Any, TypeVar
 
 from kerasrl.errors import ReplayError
@@ -8,6 +12,7 @@ from kerasrl.replay.packing import Packer
 from kerasrl.replay.watchdog import check_timeout
 
 _Self = TypeVar("_Self", bound="ServedReplay")
+_made: "weakref.WeakSet[ServedReplay]" = weakref.WeakSet()
 
 
 class ServedReplay(abc.ABC):
@@ -33,6 +38,8 @@ class ServedReplay(abc.ABC):
         """
         self._require_open()
         return self._packer
+        self._process = os.getpid()
+        _made.add(self)
 
     def failure(self) -> ReplayError | None:
         """The error behind the TensorFlow error that a dataset ended with; None if all is well."""
@@ -66,3 +73,15 @@ class ServedReplay(abc.ABC):
     def _require_open(self) -> None:
         if self._table is None:
             raise ReplayError("this replay is not open; fit() opens it, or call open(spec).")
+
+
+@atexit.register
+def close_all() -> None:
+    """Closes what was left open while Python is still there: Reverb's threads would go on without.
+
+    A process that was forked from the one with the servers has none of their threads.
+    """
+    for replay in list(_made):
+        with contextlib.suppress(Exception):  # The others are to be closed nevertheless.
+            if replay._process == os.getpid():
+                replay.close()

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from kerasrl.errors import LoadError, UnsafeFileError
+from kerasrl.saving import operations
 from kerasrl.saving.spaces import check_spaces
 from kerasrl.saving.stock import ACTIVATIONS, CLASSES, LAYERS
 
@@ -33,7 +34,6 @@ _LARGEST_SCALAR = 4096  # in the place of which a tensor stands
 _NOT_SIZES = {"seed", "starts"}
 _LAYERS_IN = {"layer", "backward_layer", "layers"}
 _OBJECTS = ("_initializer", "_regularizer", "_constraint")
-_CONSTANT = "_CONSTANT_VALUE"  # In the place of a layer's name, in connections.
 _MUST_BE_FALSE = {"unroll", "dynamic"}  # Loops at once; runs outside of graphs.
 
 
@@ -56,6 +56,23 @@ def check_config(config: dict[str, Any], custom_objects: dict[str, Any]) -> None
             f"it holds a {config['class_name']}, and no agent. If you trust it, use "
             "keras.models.load_model."
         )
+    _check_rest(walk, config, root)
+
+
+def check_savable(config: dict[str, Any]) -> None:
+    """Refuses what `check_config` would refuse, whatever the user named.
+
+    Args:
+        config: dict, what `config.json` of an agent's new file says.
+
+    Raises:
+        UnsafeFileError: when `load` could never read it.
+    """
+    root = {key: value for key, value in config.items() if key != "build_config"}
+    _check_rest(_WalkOfOwn({}), config, root)
+
+
+def _check_rest(walk: "_Walk", config: dict[str, Any], root: dict[str, Any]) -> None:
     walk.node(root, agent=True)
     calls = _calls(config["config"])
     if calls > _MOST_CALLS:
@@ -91,8 +108,12 @@ class _Walk:
         if agent and any(_is_array(value) for value in node["config"].values()):
             raise UnsafeFileError("its config has an array where an agent has a number.")
         self.value(node["config"], layer)
-        for key in ("build_config", "inbound_nodes"):
-            self.value(node.get(key), layer)
+        connections = node.get("inbound_nodes")
+        if node["class_name"] in operations.CLASSES and found is None:
+            operations.check_operation(node)
+            connections = operations.without_constants(connections)
+        self.value(node.get("build_config"), layer)
+        self.value(connections, layer)
         if agent:  # Keras compiles what is within an agent, too; see `build`.
             self.value(node.get("compile_config"), False)
 
@@ -122,9 +143,11 @@ class _Walk:
             allowed = name == found.__name__
         else:
             allowed = self._is_named(found) and name in (getattr(found, "__name__", ""), registered)
-        if not allowed:
-            raise UnsafeFileError(_refusal(module, name, called))
-        return found
+        return found if allowed else self._unknown(module, name, called)
+
+    def _unknown(self, module: str | None, name: str, called: Any) -> Any:
+        """Refuses a class or a function that nobody vouches for."""
+        raise UnsafeFileError(_refusal(module, name, called))
 
     def value(self, value: Any, layer: bool, key: str = "") -> None:
         """Checks anything within a config; `layer` says whether it is a layer's."""
@@ -152,7 +175,7 @@ class _Walk:
         registered = keras.saving.get_registered_object(text)
         if text in self.custom or self._is_named(registered):
             return
-        if text == _CONSTANT:
+        if text == operations.CONSTANT:
             raise UnsafeFileError(
                 f"its config has a layer that is called on numbers ({text}), at once and not in a "
                 "graph. Add them in a layer of your own, and save it again."
@@ -176,6 +199,22 @@ class _Walk:
 
     def _is_named(self, found: Any) -> bool:
         return found is not None and any(found is value for value in self.custom.values())
+
+
+class _WalkOfOwn(_Walk):
+    """Goes over what the user is about to save, who can name all of it but for Lambdas later."""
+
+    def _unknown(self, module: str | None, name: str, called: Any) -> Any:
+        if "lambda" in name.lower():
+            return super()._unknown(module, name, called)
+        return object
+
+    def _is_named(self, found: Any) -> bool:
+        return found is not None
+
+    def _text(self, text: str, layer: bool, key: str) -> None:
+        if text == operations.CONSTANT:
+            super()._text(text, layer, key)
 
 
 def _is_ours(found: Any) -> bool:

@@ -26,7 +26,8 @@ def load(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = N
 
     A file from a stranger cannot run code, read other files, or have much more memory allocated
     than it has bytes. It may name kerasrl's classes and the usual ones of Keras, and nothing else:
-    no Lambda layers, no TensorFlow operations outside of layers, nothing registered by others.
+    no Lambda layers, of TensorFlow's operations between layers only plain ones, and nothing
+    registered by others. `agent.save` refuses to write what cannot be loaded.
 
     Args:
         path: str or path of the file.

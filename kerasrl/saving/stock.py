@@ -1,9 +1,8 @@
 """The classes of Keras that a file from a stranger may name.
 
-Left out are those that run code of the file's or look up functions by name (`Lambda`, operations on
-tensors outside of layers); that read files (the lookup and text layers); and that fill arrays or go
-round loops as large as the file says while they are being made (`Normalization`, `UpSampling1D`,
-`SpectralNormalization`). A user may name any of them.
+Left out are those that run code of the file's (`Lambda`); that read files (the lookup and text
+layers); and that fill arrays or go round loops as large as the file says while they are being made
+(`Normalization`, `UpSampling1D`, `SpectralNormalization`). A user may name any of them.
 """
 
 _LAYERS = """
@@ -42,10 +41,13 @@ _NAMES = {
     "keras.mixed_precision": "Policy",
 }
 
+_OPERATIONS = "TFOpLambda SlicingOpLambda"  # Which ones, `operations` says.
+
 # The module, the class's name and the registered name, as Keras 2.15 writes them.
 CLASSES: frozenset[tuple[str, str, str | None]] = frozenset(
     {(module, name, None) for module, names in _NAMES.items() for name in names.split()}
     | {
+        *[("keras.src.layers.core.tf_op_layer", name, name) for name in _OPERATIONS.split()],
         ("keras.src.engine.functional", "Functional", "Functional"),
         (
             "keras.src.mixed_precision.loss_scale_optimizer",
@@ -54,7 +56,7 @@ CLASSES: frozenset[tuple[str, str, str | None]] = frozenset(
         ),
     }
 )
-LAYERS = frozenset([*_LAYERS.split(), "Sequential", "Functional"])
+LAYERS = frozenset([*_LAYERS.split(), *_OPERATIONS.split(), "Sequential", "Functional"])
 
 _ACTIVATIONS = """
     elu exponential gelu hard_sigmoid linear mish relu selu sigmoid softmax softplus softsign swish

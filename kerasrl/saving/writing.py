@@ -4,11 +4,13 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 
-from kerasrl.errors import ArgumentError
+from kerasrl.errors import ArgumentError, SaveError, UnsafeFileError
 from kerasrl.saving.atomic import explained, replacing_file
+from kerasrl.saving.configs import check_savable
 from kerasrl.saving.weights import arrays_of, make_slots, packed
 from kerasrl.version import __version__
 
@@ -24,13 +26,15 @@ def save_agent(agent: keras.Model, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ArgumentError: when it ends otherwise.
-        SaveError: when the file cannot be written; an earlier one is as it was.
+        SaveError: when the file cannot be written, or `load` would refuse it; an earlier one is as
+            it was.
     """
     _check_suffix(path, ".keras")
     make_slots(agent)
     with replacing_file(path) as partial:
-        keras.Model.save(agent, partial, save_format="keras_v3")  # "keras" is h5 in some threads.
+        _write(agent, partial)
         with zipfile.ZipFile(partial, "a") as archive:
+            _check_loadable(json.loads(archive.read("config.json")))
             archive.comment = json.dumps({"kerasrl": __version__}).encode()
 
 
@@ -51,6 +55,27 @@ def save_weights(agent: keras.Model, path: str | os.PathLike[str]) -> None:
         data = packed(arrays_of(agent))
     with replacing_file(path) as partial:
         partial.write_bytes(data)
+
+
+def _write(agent: keras.Model, path: Path) -> None:
+    try:
+        keras.Model.save(agent, path, save_format="keras_v3")  # "keras" is h5 in some threads.
+    except TypeError as error:
+        if not str(error).startswith("Cannot serialize object"):
+            raise
+        raise SaveError(
+            f"the agent is not saved, since Keras cannot write all of its config: {error} Slices "
+            "with `...` are such; write them with `:`, or slice in the call of a layer of your own."
+        ) from error
+
+
+def _check_loadable(config: dict[str, Any]) -> None:
+    try:
+        check_savable(config)
+    except UnsafeFileError as error:
+        raise SaveError(
+            f"the agent is not saved, since kerasrl.load would refuse it: {error}"
+        ) from error
 
 
 def _check_suffix(path: str | os.PathLike[str], suffix: str) -> None:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kerasrl import networks
 from kerasrl.envs.spec import tensor_spec
+from kerasrl.errors import NetworkError
 from kerasrl.networks.features import observation_features
 from kerasrl.policies import PolicySnapshot
 from kerasrl.testing import nested_space
@@ -227,13 +228,6 @@ def test_what_does_not_convert_acts_through_tensorflow(policy):
     assert_equal(snapshot, whole, box(3))
 
 
-def test_an_embedding_acts_through_tensorflow():
-    embedding, space = keras.layers.Embedding(6, 4), spaces.Discrete(6)
-    with pytest.warns(UserWarning, match="not convert"):
-        snapshot = PolicySnapshot(embedding, tensor_spec(space), NUM_ENVS)
-    assert_equal(snapshot, embedding, space)
-
-
 def test_wrong_numbers_are_noticed(monkeypatch):
     """Should TensorFlow Lite ever take one input for another."""
     details = tf.lite.Interpreter.get_input_details
@@ -260,3 +254,258 @@ def test_an_error_of_the_policy_itself_is_raised():
 def test_our_own_layers():
     network = keras.Sequential([keras.Input(3), networks.MLP([8, 8]), keras.layers.Dense(2)])
     assert_equal(converted(network, box(3)), network, box(3))
+
+
+class Functions(keras.layers.Layer):
+    """Reads weights within functions, branches and loops, by rows and by their shape."""
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight("kernel", (input_shape[-1], 2))
+        self.table = self.add_weight("table", (5, 2))
+
+    @tf.function
+    def project(self, x, kernel):
+        return tf.tanh(x @ kernel) + tf.gather(self.table, tf.range(NUM_ENVS) + 1)
+
+    def call(self, x):
+        y = self.project(x, self.kernel)
+        if tf.reduce_sum(x) > 0:
+            y += self.kernel[0]
+        else:
+            y -= self.table[1]
+        for i in tf.range(3):
+            y *= tf.gather(self.table, i) + tf.gather_nd(self.table, [[0], [4], [2]])
+        rest = tf.cond(y[0, 0] > 0, lambda: tf.gather(self.table, [0, 0, 0]), lambda: 2 * y)
+        return y + rest + self.project(2 * x, self.kernel)
+
+
+def sequential(*layers, shape=(4, 3), dtype="float32"):
+    return keras.Sequential([keras.Input(shape, dtype=dtype), *layers])
+
+
+def self_attention(layer):
+    inputs = keras.Input((4, 3))
+    both = [inputs, inputs]
+    attended = layer(*both) if isinstance(layer, layers.MultiHeadAttention) else layer(both)
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(attended)))
+
+
+layers = keras.layers
+TOKENS = spaces.MultiDiscrete([6, 6, 6, 6])
+SEQUENCES = box(4, 3)
+IMAGES = box(4, 4, 2)
+
+
+def tokens(*rest):
+    return sequential(*rest, shape=(4,), dtype="int64")
+
+
+CONVERTED = {
+    "LSTM": (lambda: sequential(layers.LSTM(3), layers.Dense(2)), SEQUENCES),
+    "LSTM, stacked": (
+        lambda: sequential(layers.LSTM(3, return_sequences=True), layers.LSTM(2)),
+        SEQUENCES,
+    ),
+    "GRU": (lambda: sequential(layers.GRU(3, reset_after=False)), SEQUENCES),
+    "SimpleRNN": (lambda: sequential(layers.SimpleRNN(3)), SEQUENCES),
+    "Bidirectional": (lambda: sequential(layers.Bidirectional(layers.LSTM(2))), SEQUENCES),
+    "MultiHeadAttention": (lambda: self_attention(layers.MultiHeadAttention(2, 3)), SEQUENCES),
+    "AdditiveAttention": (lambda: self_attention(layers.AdditiveAttention()), SEQUENCES),
+    "Embedding": (lambda: tokens(layers.Embedding(6, 3), layers.Flatten()), TOKENS),
+    "Embedding, masked": (
+        lambda: tokens(layers.Embedding(6, 3, mask_zero=True), layers.LSTM(2)),
+        TOKENS,
+    ),
+    "TimeDistributed": (lambda: sequential(layers.TimeDistributed(layers.Dense(2))), SEQUENCES),
+    "Conv1D": (lambda: sequential(layers.Conv1D(3, 2)), SEQUENCES),
+    "SeparableConv2D": (lambda: sequential(layers.SeparableConv2D(3, 2), shape=(4, 4, 2)), IMAGES),
+    "Conv2DTranspose": (lambda: sequential(layers.Conv2DTranspose(3, 2), shape=(4, 4, 2)), IMAGES),
+    "EinsumDense": (
+        lambda: sequential(layers.EinsumDense("abc,cd->abd", output_shape=(None, 2))),
+        SEQUENCES,
+    ),
+    "functions": (lambda: sequential(Functions(), shape=(3,)), box(3)),
+}
+
+
+def assert_weights_are_those_of_update(snapshot, network, space):
+    rng = np.random.default_rng(0)
+    leaves = next(batches(space))
+    before = snapshot(leaves)
+    for weight in network.trainable_weights:
+        weight.assign(rng.uniform(-1, 1, weight.shape))
+    np.testing.assert_array_equal(snapshot(leaves), before)
+    snapshot.update()
+    assert_equal(snapshot, network, space)
+    assert np.abs(snapshot(leaves) - before).max() > 1e-3
+
+
+@pytest.mark.regression(20)
+@pytest.mark.parametrize("name", CONVERTED)
+def test_models_that_convert(name):
+    make, space = CONVERTED[name]
+    network = make()
+    snapshot = converted(network, space)
+    assert_equal(snapshot, network, space)
+    assert_weights_are_those_of_update(snapshot, network, space)
+
+
+def half_precision():
+    policy = keras.mixed_precision.Policy("mixed_float16")
+    return sequential(layers.Dense(4, "relu", dtype=policy), layers.Dense(2), shape=(3,))
+
+
+def looking_up():
+    lookup = layers.IntegerLookup(vocabulary=[3, 1, 2])
+    return tokens(lookup, layers.Embedding(6, 2))
+
+
+@pytest.mark.regression(3)
+@pytest.mark.parametrize(
+    ("make", "space", "reason"),
+    [
+        (half_precision, box(3), "MatMul"),
+        (looking_up, TOKENS, r"looks something up in a table, in \S*integer_lookup\S* \(Lookup"),
+        (lambda: Sequence(python_function), box(3), r"calls Python, in \S*policy\S* \(EagerPyFunc"),
+        (lambda: Sequence(determinant), box(3), "MatrixDeterminant"),
+        (lambda: Sequence(checked), box(3), r"checks its numbers, in \S*checking\S* \(Assert"),
+    ],
+    ids=["float16", "lookup", "python", "determinant", "assertion"],
+)
+def test_what_falls_back_acts_with_the_weights_of_update(make, space, reason):
+    network = make()
+    with pytest.warns(UserWarning, match=f"is slower: .*{reason}"):
+        snapshot = PolicySnapshot(network, tensor_spec(space), NUM_ENVS)
+    assert_equal(snapshot, network, space)
+    assert_weights_are_those_of_update(snapshot, network, space)
+
+
+def checked(observation):
+    tf.debugging.assert_less(observation, 1e6, name="checking")
+    return 2 * observation
+
+
+class Sequence(keras.Model):
+    """A dense layer and a function."""
+
+    def __init__(self, function):
+        super().__init__(name="policy")
+        self.dense, self.function = layers.Dense(3), function
+        self.build((None, 3))
+
+    def call(self, observation):
+        return self.function(self.dense(observation))
+
+
+class Counting(keras.layers.Layer):
+    """Reads a weight before and after it changes it: 10 * before + after, plus the scale."""
+
+    def __init__(self, function=False):
+        super().__init__()
+        self.count_up = tf.function(self.count) if function else self.count
+
+    def build(self, input_shape):
+        self.number = self.add_weight("number", (), initializer="zeros", trainable=False)
+        self.scale = self.add_weight("scale", (), initializer="ones")
+
+    def count(self):
+        before = 10 * self.number
+        self.number.assign_add(1.0)
+        return before + self.number
+
+    def call(self, observation):
+        return self.scale * self.count_up() + 0 * observation
+
+
+def falling_back(policy, space, reason):
+    with pytest.warns(UserWarning, match=f"is slower: it {reason}"):
+        return PolicySnapshot(policy, tensor_spec(space), NUM_ENVS)
+
+
+@pytest.mark.regression(3)
+@pytest.mark.parametrize("function", [False, True])
+def test_a_policy_that_counts(function):
+    layer = Counting(function)
+    layer.build((None, 3))
+    snapshot = falling_back(layer, box(3), r"changes a variable, in \S+ \(AssignAdd")
+    leaves = [np.zeros((NUM_ENVS, 3), np.float32)]
+    layer.scale.assign(100.0)  # A weight, as it was at the last update; the number is a state.
+    assert [snapshot(leaves)[0, 0] for _ in range(3)] == [1, 12, 23]
+    snapshot.update()
+    assert [snapshot(leaves)[0, 0] for _ in range(2)] == [3400, 4500]
+    assert layer.number.numpy() == 5
+
+
+@pytest.mark.regression(3)
+def test_a_stateful_recurrent_layer_remembers():
+    make = lambda: keras.Sequential(  # noqa: E731
+        [keras.Input((4, 3), batch_size=NUM_ENVS), layers.LSTM(2, stateful=True)]
+    )
+    network, twin = make(), make()
+    twin.set_weights(network.get_weights())
+    snapshot = falling_back(network, SEQUENCES, r"changes a variable, in \S*lstm")
+    outputs = []
+    for leaves in batches(SEQUENCES):
+        outputs.append(snapshot(leaves))
+        np.testing.assert_allclose(outputs[-1], twin(leaves[0]), atol=1e-6)
+        leaves[0][:] = 0
+    network.reset_states()
+    (leaves,) = batches(SEQUENCES, 1)
+    np.testing.assert_allclose(snapshot(leaves), outputs[0], atol=1e-6)
+
+
+@pytest.mark.regression(3)
+def test_noise_that_drifts():
+    """Without new noise it falls from 8 by a quarter at every call."""
+    noise = networks.OrnsteinUhlenbeck(stddev=0.0, damping=0.25)
+    noise.build((NUM_ENVS, 3))
+    snapshot = falling_back(noise, box(3), r"draws random numbers, in \S*random_normal")
+    noise.noise.assign(tf.fill((NUM_ENVS, 3), 8.0))
+    leaves = [np.ones((NUM_ENVS, 3), np.float32)]
+    assert [snapshot(leaves)[0, 0] for _ in range(3)] == [7, 5.5, 4.375]
+
+
+def drawing_in_a_loop(observation):
+    for _ in tf.range(2):
+        observation += 1e-5 * tf.random.uniform(observation.shape)
+    return observation
+
+
+def generating():
+    generator = tf.random.Generator.from_seed(0)
+    return lambda x: x + generator.normal((NUM_ENVS, 3))
+
+
+class Dropping(keras.layers.Dropout):
+    def call(self, inputs):
+        return super().call(inputs, training=True)
+
+
+@pytest.mark.regression(3)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: networks.OrnsteinUhlenbeck(),
+        lambda: networks.ClippedGaussian(1e-5),  # Less than a conversion may be off.
+        lambda: drawing_in_a_loop,
+        lambda: Dropping(0.5),
+        lambda: tf.function(lambda x: x + tf.random.normal(x.shape)),
+        lambda: lambda x: x + tf.cast(tf.random.categorical(x, 3), tf.float32),
+        generating,
+    ],
+)
+def test_random_numbers_are_drawn_at_every_call_and_can_be_repeated(make):
+    leaves = [np.full((NUM_ENVS, 3), 0.5, np.float32)]
+    runs = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        snapshot = falling_back(make(), box(3), "draws random numbers")
+        runs.append([snapshot(leaves) for _ in range(4)])
+    assert len({output.tobytes() for output in runs[0]}) == 4
+    np.testing.assert_array_equal(runs[0], runs[1])
+
+
+@pytest.mark.regression(3)
+def test_a_policy_gives_one_tensor():
+    with pytest.raises(NetworkError, match="a policy must compute one tensor; received 2"):
+        PolicySnapshot(lambda x: (x, x), tensor_spec(box(3)), NUM_ENVS)
