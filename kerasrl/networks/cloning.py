@@ -1,5 +1,6 @@
 """Copies of networks."""
 
+import collections
 import contextlib
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.errors import NetworkError
-from kerasrl.networks.pairing import Pairing
+from kerasrl.networks.pairing import Pairing, parts
 
 _TOLERANCE = 1e-3
 _SIZE = 2  # Of dimensions that may be of any size.
@@ -34,7 +35,7 @@ def clone(source: keras.Model, same_weights: bool = True) -> keras.Model:
 def paired_clone(source: keras.Model, same_weights: bool = True) -> tuple[keras.Model, Pairing]:
     """Does what `clone` does, and says which variables correspond to which."""
     try:
-        with _policy_of(source):
+        with keras.saving.custom_object_scope(_classes_of(source)), _policy_of(source):
             copy = _made_again(source, {})
     except (NotImplementedError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise _refusal(
@@ -127,6 +128,13 @@ def _made_again(source: keras.Model, made: dict[int, keras.layers.Layer]) -> ker
         arguments, _ = source.save_spec()
         copy(*tf.nest.map_structure(_zeros, arguments))
     return copy
+
+
+def _classes_of(source: keras.Model) -> dict[str, type]:
+    """The layers' classes by their names, which wrappers such as `TimeDistributed` look for."""
+    classes = {type(part) for part in parts(source) if isinstance(part, keras.layers.Layer)}
+    counts = collections.Counter(kind.__name__ for kind in classes)
+    return {kind.__name__: kind for kind in classes if counts[kind.__name__] == 1}
 
 
 @contextlib.contextmanager

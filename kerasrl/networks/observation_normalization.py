@@ -1,5 +1,8 @@
 """Observations on one scale, by running statistics."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -7,6 +10,21 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.errors import ArgumentError
+
+_calls: contextvars.ContextVar[list[tuple[Any, Any]] | None] = contextvars.ContextVar(
+    "calls", default=None
+)
+
+
+@contextlib.contextmanager
+def normalizer_calls() -> Iterator[list[tuple[Any, Any]]]:
+    """Lists every call of an `ObservationNormalization`: (layer, the nest of tensors it is fed)."""
+    calls: list[tuple[Any, Any]] = []
+    token = _calls.set(calls)
+    try:
+        yield calls
+    finally:
+        _calls.reset(token)
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -58,11 +76,15 @@ class ObservationNormalization(keras.layers.Layer):
         self.count = self.add_weight("count", (), tf.int64, "zeros", trainable=False)
         # Last, so that in files the others have the names that they had without these.
         self.mean_remainders = [self._statistic("mean_remainder", s, "zeros") for s in shapes]
-        self.variance_remainders = [self._statistic("variance_remainder", s, "zeros") for s in shapes]
+        self.variance_remainders = [
+            self._statistic("variance_remainder", s, "zeros") for s in shapes
+        ]
         super().build(input_shape)
 
     def call(self, inputs: Any) -> Any:
         """Maps a nest of tensors `[B, ...]` to the same nest, floats normalised and clipped."""
+        if (calls := _calls.get()) is not None:
+            calls.append((self, inputs))
         leaves = tf.nest.flatten(inputs)
         self._check_shapes(leaves)
         statistics = zip(self.means, self.mean_remainders, self.variances, strict=True)
@@ -99,15 +121,22 @@ class ObservationNormalization(keras.layers.Layer):
                 "adapt needs the same number of observations in every leaf, at least 1; received "
                 f"leaves of {[len(leaf) for leaf in leaves]}."
             )
-        count, added = int(self.count.numpy()), sizes.pop()
+        self.merge(tf.nest.map_structure(tf.convert_to_tensor, observation))
+
+    def merge(self, inputs: Any) -> None:
+        """Does what `adapt` does with tensors, eagerly or in a graph, where it is built already."""
+        leaves = tf.nest.flatten(inputs)
+        self._check_shapes(leaves)
+        added = tf.shape(leaves[0], tf.int64)[0]
+        share = added / (self.count + added)  # float64
         means = zip(self.means, self.mean_remainders, strict=True)
         variances = zip(self.variances, self.variance_remainders, strict=True)
         for leaf, mean, variance in zip(leaves, means, variances, strict=True):
-            if leaf.dtype.kind == "f":
-                merged = _merged(_sum_of(mean), _sum_of(variance), count, leaf)
+            if leaf.dtype.is_floating:
+                merged = _merged(_sum_of(mean), _sum_of(variance), share, leaf)
                 _assign_sum(mean, merged[0])
                 _assign_sum(variance, merged[1])
-        self.count.assign(count + added)
+        self.count.assign_add(added)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -140,25 +169,26 @@ class ObservationNormalization(keras.layers.Layer):
 
 
 def _merged(
-    mean: np.ndarray, variance: np.ndarray, count: int, batch: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Merges a mean and a variance of `count` values with a batch of values, in float64."""
-    share = len(batch) / (count + len(batch))
-    difference = batch.mean(axis=0, dtype=np.float64) - mean
-    spread = batch.var(axis=0, dtype=np.float64)
-    between = share * (1 - share) * np.square(difference)
+    mean: tf.Tensor, variance: tf.Tensor, share: tf.Tensor, batch: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Merges a mean and a variance with a batch, which is `share` of all; all are float64."""
+    batch = tf.cast(batch, tf.float64)
+    batch_mean = tf.reduce_mean(batch, axis=0)
+    spread = tf.reduce_mean(tf.square(batch - batch_mean), axis=0)
+    difference = batch_mean - mean
+    between = share * (1 - share) * tf.square(difference)
     return mean + share * difference, (1 - share) * variance + share * spread + between
 
 
-def _sum_of(pair: tuple[tf.Variable, tf.Variable]) -> np.ndarray:
-    value, remainder = (part.numpy().astype(np.float64) for part in pair)
+def _sum_of(pair: tuple[tf.Variable, tf.Variable]) -> tf.Tensor:
+    value, remainder = (tf.cast(part, tf.float64) for part in pair)
     return value + remainder
 
 
-def _assign_sum(pair: tuple[tf.Variable, tf.Variable], total: np.ndarray) -> None:
-    value = np.asarray(total, np.float32)
+def _assign_sum(pair: tuple[tf.Variable, tf.Variable], total: tf.Tensor) -> None:
+    value = tf.cast(total, tf.float32)
     pair[0].assign(value)
-    pair[1].assign(np.asarray(total - value, np.float32))
+    pair[1].assign(tf.cast(total - tf.cast(value, tf.float64), tf.float32))
 
 
 def _leaf_shapes(nest: Any) -> list[tf.TensorShape]:

@@ -53,9 +53,7 @@ class Target(keras.layers.Layer):
         fraction = tf.where(due, self.step_size, 0.0)
         whole = tf.ones_like(fraction)
 
-        def merge(
-            strategy: tf.distribute.Strategy, fraction: tf.Tensor, whole: tf.Tensor
-        ) -> None:
+        def merge(strategy: tf.distribute.Strategy, fraction: tf.Tensor, whole: tf.Tensor) -> None:
             for target, variable in self._pairing.weights:
                 share = fraction if variable.trainable else whole
                 strategy.extended.update(target, _move, args=(variable, share))
@@ -67,7 +65,8 @@ class Target(keras.layers.Layer):
         for target, variable in self._pairing.weights:
             if not variable.trainable:  # Weights of a frozen layer are; they were made to be.
                 target.assign(variable)
-        self._pairing.finalize()
+        if tf.executing_eagerly():  # It makes tensors, which those of a graph must not be.
+            self._pairing.finalize()
 
 
 def _move(target: tf.Variable, source: tf.Variable, fraction: tf.Tensor) -> None:
