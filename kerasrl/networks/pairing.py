@@ -99,6 +99,52 @@ def parts(layer: Any) -> Iterator[Any]:
             waiting += [child for child in _entries(part).values() if _is_part(child)]
 
 
+def frozen(layer: keras.layers.Layer) -> list[list[str | int]]:
+    """Where, within a layer, layers are that are frozen: names, indices and keys on the way."""
+    waiting: list[tuple[Any, list[str | int]]] = [(layer, [])]
+    seen, found = set(), []
+    while waiting:
+        part, path = waiting.pop(0)
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, keras.layers.Layer) and not part.trainable:
+            found.append(path)
+            continue  # All within it is.
+        waiting += [
+            (child, [*path, key])
+            for key, child in _reachable(part).items()
+            if isinstance(key, str | int) and isinstance(child, tf.Module | list | tuple | dict)
+        ]
+    return found
+
+
+def freeze(layer: keras.layers.Layer, paths: list[list[str | int]]) -> None:
+    """Freezes what `frozen` has found in a layer of the same structure.
+
+    Raises:
+        LookupError: when there is no layer in a place.
+    """
+    for path in paths:
+        part: Any = layer
+        for key in path:
+            part = _reachable(part)[key]
+        if not isinstance(part, keras.layers.Layer):
+            raise LookupError(f"there is no layer at {path}")
+        part.trainable = False
+
+
+def _reachable(part: Any) -> dict[Any, Any]:
+    """What is within a part by names that are the same in another of its structure."""
+    entries = _entries(part) if _is_part(part) else {}
+    if not isinstance(part, keras.layers.Layer):
+        return entries
+    named = {key: value for key, value in entries.items() if key not in _of_keras()}
+    if isinstance(part, keras.Model):
+        named["layers"] = part.layers
+    return named
+
+
 def _is_part(value: Any) -> bool:
     return isinstance(value, tf.Module | tf.Variable | list | tuple | dict)
 
