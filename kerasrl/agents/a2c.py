@@ -98,8 +98,10 @@ class A2C(Agent):
     def build_networks(self) -> None:
         """Makes the default networks unless they were given."""
         options = ((64, 64), self.normalize_observations)
-        self.actor, self._actions = build_actor(self, self.actor, *options)
-        self.critic = build_critic(self, self.critic, *options)
+        actor, self._actions = build_actor(self, self.actor, *options)
+        critic = build_critic(self, self.critic, *options)
+        self.actor = self.critic = None  # They are saved in the order in which they are set.
+        self.actor, self.critic = actor, critic
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection."""

@@ -12,11 +12,13 @@ import tensorflow as tf
 from kerasrl.agents import building, evaluating, fitting, resuming, training
 from kerasrl.agents.checks import check_fraction, check_positive
 from kerasrl.agents.noise import stateless_normal
+from kerasrl.agents.normalizing import Normalizing
 from kerasrl.agents.persistent import Persistent
 from kerasrl.callbacks import Collect
 from kerasrl.envs import FaultPolicy
-from kerasrl.errors import ArgumentError
+from kerasrl.errors import AgentStateError, ArgumentError
 from kerasrl.networks import ObservationNormalization, Target
+from kerasrl.networks.pairing import parts
 from kerasrl.replay import Uniform
 
 _STREAM = 3  # Random numbers apart from those of whatever else has the run's seed.
@@ -125,6 +127,7 @@ class Agent(Persistent):
         self.observation_space, self.action_space = spec.observation_space, spec.action_space
         with self.distribute_strategy.scope():
             self.build_networks()
+        self._normalizing = Normalizing(self)
         self.built = True
 
     def fit(
@@ -296,6 +299,32 @@ class Agent(Persistent):
         """
         return evaluating.film(self, x, path, episodes, fps, seed, max_episode_steps)
 
+    def feed(self, observation: Any, action: tf.Tensor) -> None:
+        """Calls every network that takes observations, so that normalisers are seen to be fed.
+
+        An agent of which `policy` does not call all networks extends it.
+
+        Args:
+            observation: nest of tensors `[B, ...]`.
+            action: tensor `[B, ...]` of actions in the environment's own units.
+        """
+        self.policy(observation)
+
+    def adapt(self, observation: Any) -> None:
+        """Adapts every `ObservationNormalization` to what it is fed for a batch of observations.
+
+        Target networks take over what has changed. While collecting, it is done by itself.
+
+        Args:
+            observation: nest of arrays or tensors `[M, ...]`, M at least 1, as the space has it.
+
+        Raises:
+            AgentStateError: when the agent is not built.
+        """
+        if not self.built:
+            raise AgentStateError(f"{type(self).__name__} is not built. Call build(env) first.")
+        self._normalizing.adapt(observation)
+
     def minimize(
         self,
         loss: tf.Tensor,
@@ -367,8 +396,8 @@ class Agent(Persistent):
     @property
     def observation_normalizers(self) -> list[ObservationNormalization]:
         """The layers that adapt to what is observed, those of target networks aside."""
-        copies = {id(layer) for target in self.targets for layer in target.submodules}
-        found = [m for m in self.submodules if isinstance(m, ObservationNormalization)]
+        copies = {id(part) for target in self.targets for part in parts(target)}
+        found = [part for part in parts(self) if isinstance(part, ObservationNormalization)]
         return [layer for layer in found if id(layer) not in copies]
 
     @property

@@ -12,7 +12,7 @@ from kerasrl.agents.action_scale import ActionScale
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_action_space, check_bounded, check_network
 from kerasrl.callbacks import Collect, TargetUpdate
-from kerasrl.errors import ArgumentError
+from kerasrl.errors import ArgumentError, NetworkError
 from kerasrl.networks import (
     CriticMultiplexer,
     DiscreteValuedHead,
@@ -22,6 +22,9 @@ from kerasrl.networks import (
     Target,
     observation_features,
 )
+from kerasrl.networks.pairing import parts
+
+_ATOMS = (-150.0, 150.0, 51)
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -45,9 +48,12 @@ class D4PG(Agent):
             `TanhToSpec`.
         critic: Keras model from `[observation, action]` to logits `[B, num_atoms]`; by default a
             `CriticMultiplexer`, a `LayerNormMLP` of 400 and 300, and a `DiscreteValuedHead`.
-        v_min: float, the discounted return that the first atom stands for.
-        v_max: float, that of the last one. Returns beyond the two are taken for them.
-        num_atoms: int.
+        v_min: float, the discounted return that the first atom stands for; by default that of the
+            `DiscreteValuedHead` in a critic that is given, or else -150. A head that says otherwise
+            is an error.
+        v_max: float, that of the last one, likewise, or else 150. Returns beyond the two are taken
+            for them.
+        num_atoms: int, likewise, or else 51.
         exploration_noise: float, standard deviation of the noise; 1 is half the range of actions.
         dqda_clipping: float, the largest norm of the critic's gradient by the (rescaled) action
             that the actor follows; None leaves it as it is.
@@ -74,9 +80,9 @@ class D4PG(Agent):
         actor: keras.Model | None = None,
         critic: keras.Model | None = None,
         *,
-        v_min: float = -150.0,
-        v_max: float = 150.0,
-        num_atoms: int = 51,
+        v_min: float | None = None,
+        v_max: float | None = None,
+        num_atoms: int | None = None,
         exploration_noise: float = 0.3,
         dqda_clipping: float | None = 1.0,
         normalize_observations: bool = False,
@@ -88,6 +94,7 @@ class D4PG(Agent):
         super().__init__(discount=discount, n_step=n_step, reward_scale=reward_scale, name=name)
         self.actor: Any = actor
         self.critic: Any = critic
+        v_min, v_max, num_atoms = _atoms_of(critic, v_min, v_max, num_atoms)
         if not -np.inf < v_min < v_max < np.inf:
             raise ArgumentError(
                 f"v_min must be less than v_max, and both finite; received {v_min} and {v_max}."
@@ -158,6 +165,8 @@ class D4PG(Agent):
         specs = [self.observation_spec, tf.TensorSpec((self._scale.size,), tf.float32)]
         check_network("actor", actor, specs[0], (None, self._scale.size))
         check_network("critic", critic, specs, (None, self.num_atoms))
+        self._check_heads(critic)
+        self.actor = self.critic = None  # They are saved in the order in which they are set.
         self.actor, self.target_actor = actor, Target(actor, name="target_actor")
         self.critic, self.target_critic = critic, Target(critic, name="target_critic")
 
@@ -189,6 +198,11 @@ class D4PG(Agent):
         """Greedy actions `[B, ...]` with noise, clipped to the bounds."""
         action, std = np.split(output, 2, axis=-1)
         return self._scale.shaped(action + std * rng.standard_normal(action.shape, np.float32))
+
+    def feed(self, observation: Any, action: tf.Tensor) -> None:
+        """Calls the actor and the critic."""
+        super().feed(observation, action)
+        self.critic([observation, self._scale.to_unit(action)], training=False)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critic and the actor."""
@@ -230,6 +244,17 @@ class D4PG(Agent):
         self.minimize(loss, tape, self.actor.trainable_variables, self.actor_optimizer)
         return -tf.reduce_mean(q)
 
+    def _check_heads(self, critic: keras.Model) -> None:
+        """Raises `NetworkError` when the critic's own head has other atoms than the agent."""
+        for head in _heads(critic):
+            if head.atoms.shape != self._atoms.shape or not np.allclose(head.atoms, self._atoms):
+                raise NetworkError(
+                    f"the critic's {head.name} has {len(head.atoms)} atoms from {head.atoms[0]} to "
+                    f"{head.atoms[-1]}, and the agent {self.num_atoms} from {self.v_min} to "
+                    f"{self.v_max}. Leave v_min, v_max and num_atoms out to take those of the "
+                    "head, or make the head with the agent's."
+                )
+
     def _mean(self, logits: tf.Tensor) -> tf.Tensor:
         """Expected returns: logits `[B, N]` to `[B]`."""
         return tf.linalg.matvec(tf.nn.softmax(logits), self._atoms)
@@ -247,3 +272,16 @@ class D4PG(Agent):
             "dqda_clipping": self.dqda_clipping,
             "normalize_observations": self.normalize_observations,
         }
+
+
+def _heads(critic: Any) -> list[DiscreteValuedHead]:
+    return [part for part in parts(critic) if isinstance(part, DiscreteValuedHead)]
+
+
+def _atoms_of(critic: Any, *given: Any) -> tuple[Any, ...]:
+    """`v_min`, `v_max` and `num_atoms`, those not given from the critic's head if it has one."""
+    heads = [] if critic is None else _heads(critic)
+    own = (heads[0].minimum, heads[0].maximum, heads[0].num_atoms) if heads else _ATOMS
+    return tuple(
+        default if value is None else value for value, default in zip(given, own, strict=True)
+    )

@@ -130,6 +130,7 @@ class DDPG(Agent):
         specs = [self.observation_spec, tf.TensorSpec((self._scale.size,), tf.float32)]
         check_network("actor", actor, specs[0], (None, self._scale.size))
         check_network("critic", critic, specs, (None, 1))
+        self.actor = self.critic = None  # They are saved in the order in which they are set.
         self.actor, self.target_actor = actor, Target(actor, name="target_actor")
         self.critic, self.target_critic = critic, Target(critic, name="target_critic")
 
@@ -161,6 +162,11 @@ class DDPG(Agent):
         """Greedy actions `[B, ...]` with noise, clipped to the bounds."""
         action, std = np.split(output, 2, axis=-1)
         return self._scale.shaped(action + std * rng.standard_normal(action.shape, np.float32))
+
+    def feed(self, observation: Any, action: tf.Tensor) -> None:
+        """Calls the actor and the critic."""
+        super().feed(observation, action)
+        self.critic([observation, self._scale.to_unit(action)], training=False)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critic and the actor."""

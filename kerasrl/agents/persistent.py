@@ -8,6 +8,8 @@ import keras
 from kerasrl import saving
 from kerasrl.agents import building, exporting, fitting
 from kerasrl.errors import ArgumentError
+from kerasrl.networks import Target
+from kerasrl.networks.pairing import freeze, frozen
 
 
 class Persistent(keras.Model):
@@ -109,12 +111,27 @@ class Persistent(keras.Model):
         return cls(**building.deserialize(config, custom_objects))
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """The spaces, as JSON has them."""
-        return building.built_spec(self).get_config() if self.built else None
+        """The spaces, as JSON has them, and which layers of its networks are frozen, if any."""
+        if not self.built:
+            return None
+        paths = {name: frozen(network) for name, network in self._networks().items()}
+        paths = {name: found for name, found in paths.items() if found}
+        return building.built_spec(self).get_config() | ({"frozen": paths} if paths else {})
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Builds the networks for what `get_build_config` gave."""
         self.build(building.spec_from_config(config))
+        networks = self._networks()
+        for name, paths in config.get("frozen", {}).items():
+            freeze(networks[name], paths)
+
+    def _networks(self) -> dict[str, keras.layers.Layer]:
+        """The networks that are trained, by the names of their attributes."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, keras.layers.Layer) and not isinstance(value, Target)
+        }
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """The arguments of `compile`, optimizers serialized."""

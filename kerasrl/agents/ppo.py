@@ -15,6 +15,8 @@ from kerasrl.callbacks import CollectRollouts
 from kerasrl.errors import ArgumentError
 from kerasrl.replay import Queue
 
+_LARGEST_LOG_RATIO = 30.0  # A ratio of 1e13.
+
 
 @keras.saving.register_keras_serializable("kerasrl")
 class PPO(Agent):
@@ -136,8 +138,10 @@ class PPO(Agent):
     def build_networks(self) -> None:
         """Makes the default networks unless they were given."""
         options = ((64, 64), self.normalize_observations)
-        self.actor, self._actions = build_actor(self, self.actor, *options)
-        self.critic = build_critic(self, self.critic, *options)
+        actor, self._actions = build_actor(self, self.actor, *options)
+        critic = build_critic(self, self.critic, *options)
+        self.actor = self.critic = None  # They are saved in the order in which they are set.
+        self.actor, self.critic = actor, critic
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection."""
@@ -180,6 +184,7 @@ class PPO(Agent):
             parameters = self.actor(batch["observation"], training=True)
             v_tm1 = tf.squeeze(self.critic(batch["observation"], training=True), axis=-1)
             log_prob = self._actions.log_prob(parameters, batch["action"])
+            log_prob = _within_reach(log_prob, batch["log_prob"])
             policy_loss = self._mean(
                 batch,
                 losses.clipped_surrogate_loss(
@@ -249,3 +254,12 @@ class PPO(Agent):
             "normalize_advantages": self.normalize_advantages,
             "normalize_observations": self.normalize_observations,
         }
+
+
+def _within_reach(log_prob: tf.Tensor, behaviour_log_prob: tf.Tensor) -> tf.Tensor:
+    """Bounds the ratio of two probabilities, as optimizers square gradients and floats have an end.
+
+    The gradient passes as if there were no bound.
+    """
+    beyond = tf.nn.relu(log_prob - behaviour_log_prob - _LARGEST_LOG_RATIO)
+    return log_prob - tf.stop_gradient(beyond)

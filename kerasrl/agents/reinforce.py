@@ -95,9 +95,10 @@ class REINFORCE(Agent):
     def build_networks(self) -> None:
         """Makes the default networks unless they were given."""
         options = ((100,), self.normalize_observations)
-        self.actor, self._actions = build_actor(self, self.actor, *options)
-        if self.baseline:
-            self.critic = build_critic(self, self.critic, *options)
+        actor, self._actions = build_actor(self, self.actor, *options)
+        critic = build_critic(self, self.critic, *options) if self.baseline else self.critic
+        self.actor = self.critic = None  # They are saved in the order in which they are set.
+        self.actor, self.critic = actor, critic
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection."""

@@ -177,6 +177,11 @@ class SAC(Agent):
         noise = rng.standard_normal(mean.shape, np.float32)
         return self._scale.shaped(self._scale.from_unit(np.tanh(mean + std * noise)))
 
+    def feed(self, observation: Any, action: tf.Tensor) -> None:
+        """Calls the actor and the critic."""
+        super().feed(observation, action)
+        self.critic([observation, self._scale.to_unit(action)], training=False)
+
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critics, the actor and the temperature."""
         critic_loss = self._update_critic(batch)

@@ -176,6 +176,11 @@ class TD3(Agent):
         action, std = np.split(output, 2, axis=-1)
         return self._scale.shaped(action + std * rng.standard_normal(action.shape, np.float32))
 
+    def feed(self, observation: Any, action: tf.Tensor) -> None:
+        """Calls the actor and the critic."""
+        super().feed(observation, action)
+        self.critic([observation, self._scale.to_unit(action)], training=False)
+
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critics and, when it is due, the actor."""
         critic_loss, q_tm1 = self._update_critic(batch)

@@ -116,6 +116,7 @@ class Collect(Collector):
             else:
                 action = random_actions(space, num_envs, self._rng)
             self._write(action)
+        self._adapt()
         self._replay.flush()
         self._warmed_up = self._taken
         self.model.env_steps.assign_add(self._taken)

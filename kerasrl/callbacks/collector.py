@@ -87,7 +87,7 @@ class Collector(keras.callbacks.Callback):
         self._taken_before, self._taken = int(self.model.env_steps.numpy()), 0
         self._updates = 0
         self._seen: list[list[np.ndarray]] = []
-        self._normalizers = self.model.observation_normalizers
+        self._normalizes = bool(self.model.observation_normalizers)
         self._listeners = [c for c in run.callbacks if hasattr(c, "on_episode_end")]
         self._step_listeners = [c for c in run.callbacks if hasattr(c, "on_env_step")]
         self._episodes = _Mean()
@@ -180,19 +180,22 @@ class Collector(keras.callbacks.Callback):
         return self._budget - self._taken < self._environments.num_envs
 
     def _refresh(self) -> None:
-        """Takes over the weights, and what has been seen since the last time."""
+        """Adapts to what has been seen since the last time, and takes over the weights."""
+        self._adapt()
+        self._policy.update()
+
+    def _adapt(self) -> None:
+        """Adapts normalisers to what has been seen since the last time."""
         if self._seen:
             leaves = [np.concatenate(leaf) for leaf in zip(*self._seen, strict=True)]
             spec = self._environments.spec.observation
-            for normalizer in self._normalizers:
-                normalizer.adapt(tf.nest.pack_sequence_as(spec, leaves))
+            self.model.adapt(tf.nest.pack_sequence_as(spec, leaves))
             self._seen = []
-        self._policy.update()
 
     def _step(self, action: np.ndarray) -> Step:
         """Takes a step in every environment, and brings the account up to date."""
         step = self._environments.step(action)
-        if self._normalizers and np.count_nonzero(step.valid):
+        if self._normalizes and np.count_nonzero(step.valid):
             self._seen.append([leaf[step.valid] for leaf in self._observation])
         acted_on, self._observation = self._observation, step.observation
         self._taken += np.count_nonzero(step.valid)

@@ -11,7 +11,8 @@ class TargetUpdate(keras.callbacks.Callback):
     """Sets how often and how far the agent's target networks move.
 
     The update itself is part of the agent's `train_step`, so that it happens after every gradient
-    step it is due after, whatever `steps_per_execution` is.
+    step it is due after, whatever `steps_per_execution` is. Running statistics, such as those of
+    normalisers, are the network's own at every step, whatever the two numbers are.
 
     Args:
         period: int, gradient steps from one update to the next.
@@ -31,7 +32,8 @@ class TargetUpdate(keras.callbacks.Callback):
         self.step_size = step_size
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Writes both numbers into every target network."""
+        """Writes both numbers into every target network, which takes over the statistics."""
         for target in self.model.targets:
+            target.take_statistics()
             target.period.assign(self.period)
             target.step_size.assign(self.step_size)

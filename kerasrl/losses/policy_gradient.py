@@ -4,10 +4,15 @@ References to "Schulman et al. 2017" are to Proximal Policy Optimization Algorit
 https://arxiv.org/abs/1707.06347. The behaviour policy is the one that acted.
 """
 
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
 from kerasrl.losses.checks import check_one_shape
 from kerasrl.losses.td import l2
+
+_MARGIN = 3.0  # So that a few values can be added up.
 
 
 def policy_gradient_loss(log_prob: tf.Tensor, advantage: tf.Tensor) -> tf.Tensor:
@@ -48,7 +53,8 @@ def clipped_surrogate_loss(
 
     Returns:
         float, [B]; the gradient reaches `log_prob` only, and not where the ratio has moved far
-        enough in the direction that the advantage favours.
+        enough in the direction that the advantage favours. A ratio that floats have no room for
+        counts as about the largest one.
 
     Raises:
         ValueError: when `log_prob`, `behaviour_log_prob` and `advantage` differ in shape.
@@ -63,7 +69,8 @@ def clipped_surrogate_loss(
         advantage=advantage,
     )
     advantage = tf.stop_gradient(advantage)
-    ratio = tf.exp(log_prob - tf.stop_gradient(behaviour_log_prob))
+    room = tf.math.log(tf.maximum(tf.abs(advantage), 1.0))  # For the product of the two.
+    ratio = tf.exp(_bounded(log_prob - tf.stop_gradient(behaviour_log_prob), room))
     clip_range = tf.stop_gradient(tf.cast(clip_range, ratio.dtype))
     clipped_ratio = tf.clip_by_value(ratio, 1.0 - clip_range, 1.0 + clip_range)
     return -tf.minimum(ratio * advantage, clipped_ratio * advantage)
@@ -114,7 +121,8 @@ def approximate_kl(log_prob: tf.Tensor, behaviour_log_prob: tf.Tensor) -> tf.Ten
         behaviour_log_prob: float, [B]; the same under the behaviour policy.
 
     Returns:
-        float, [B]; nats; the gradient reaches `log_prob` only.
+        float, [B]; nats; the gradient reaches `log_prob` only. A ratio that floats have no room for
+        counts as about the largest one.
 
     Raises:
         ValueError: when the arguments differ in shape.
@@ -123,5 +131,20 @@ def approximate_kl(log_prob: tf.Tensor, behaviour_log_prob: tf.Tensor) -> tf.Ten
         Schulman, Approximating KL Divergence (2020), http://joschu.net/blog/kl-approx.html, k3.
     """
     check_one_shape("approximate_kl", log_prob=log_prob, behaviour_log_prob=behaviour_log_prob)
-    log_ratio = log_prob - tf.stop_gradient(behaviour_log_prob)
+    log_ratio = _bounded(log_prob - tf.stop_gradient(behaviour_log_prob))
     return tf.math.expm1(log_ratio) - log_ratio
+
+
+def _bounded(log_ratio: tf.Tensor, room: Any = 0.0) -> tf.Tensor:
+    """Bounds logarithms so that their exponentials, times `exp(room)`, stay finite.
+
+    The gradient passes as if there were no bound: what has moved too far is still pushed back.
+    """
+    largest = np.log(log_ratio.dtype.max) - _MARGIN
+
+    @tf.custom_gradient
+    def bounded(log_ratio: tf.Tensor) -> Any:
+        bound = tf.cast(largest - room, log_ratio.dtype)
+        return tf.minimum(log_ratio, bound), lambda upstream: upstream
+
+    return bounded(log_ratio)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasrl.networks.cloning import clone
+from kerasrl.networks.cloning import paired, paired_clone
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -13,7 +13,9 @@ class Target(keras.layers.Layer):
     """A copy of a network that moves towards it every so often.
 
     Every `period` gradient steps, `target += step_size * (source - target)`. Both numbers are
-    weights, set by the `TargetUpdate` callback, so that changing them retraces nothing.
+    weights, set by the `TargetUpdate` callback, so that changing them retraces nothing. Running
+    statistics, such as those of normalisers, are no weights to move towards: the copy has the
+    source's own after every gradient step.
 
     Args:
         source: built Keras model; it is cloned, and the clone starts with its weights.
@@ -30,7 +32,7 @@ class Target(keras.layers.Layer):
         super().__init__(trainable=False, **kwargs)
         self.period = self.add_weight("period", (), tf.int64, _constant(1), trainable=False)
         self.step_size = self.add_weight("step_size", (), None, _constant(1.0), trainable=False)
-        self.network = clone(source)
+        self.network, self._pairing = paired_clone(source)
         self.network.trainable = False
         self.built = True
 
@@ -39,20 +41,32 @@ class Target(keras.layers.Layer):
         return self.network(inputs, training=False)
 
     def update(self, source: keras.Model, step: tf.Tensor) -> None:
-        """Moves towards `source` if `step` is a multiple of the period.
+        """Moves towards `source` if `step` is a multiple of the period, and has its statistics.
 
         Args:
             source: the network that was copied.
             step: int64 scalar, gradient steps done.
         """
+        if source is not self._pairing.source:
+            self._pairing = paired(source, self.network)
         due = tf.equal(step % self.period, 0)
         fraction = tf.where(due, self.step_size, 0.0)
+        whole = tf.ones_like(fraction)
 
-        def merge(strategy: tf.distribute.Strategy, fraction: tf.Tensor) -> None:
-            for target, variable in zip(self.network.weights, source.weights, strict=True):
-                strategy.extended.update(target, _move, args=(variable, fraction))
+        def merge(strategy: tf.distribute.Strategy, fraction: tf.Tensor, whole: tf.Tensor) -> None:
+            for target, variable in self._pairing.weights:
+                share = fraction if variable.trainable else whole
+                strategy.extended.update(target, _move, args=(variable, share))
 
-        tf.distribute.get_replica_context().merge_call(merge, args=(fraction,))
+        tf.distribute.get_replica_context().merge_call(merge, args=(fraction, whole))
+
+    def take_statistics(self) -> None:
+        """Takes over the running statistics of the network that was copied, between updates."""
+        for target, variable in self._pairing.weights:
+            if not variable.trainable:  # Weights of a frozen layer are; they were made to be.
+                target.assign(variable)
+        if tf.executing_eagerly():  # It makes tensors, which those of a graph must not be.
+            self._pairing.finalize()
 
 
 def _move(target: tf.Variable, source: tf.Variable, fraction: tf.Tensor) -> None:

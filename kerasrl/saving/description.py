@@ -30,7 +30,8 @@ def describe(config: dict[str, Any]) -> dict[str, Any]:
         if name not in _RUN_OPTIONS
     }
     arguments = _described({key: value for key, value in config.items() if key != "name"})
-    spaces = config.get("build_config") or {}
+    spaces = {**(config.get("build_config") or {})}
+    spaces.pop("frozen", None)  # Callbacks may freeze and unfreeze.
     return {"class": _class(config), **spaces, **arguments, **optimizers}
 
 

@@ -22,6 +22,9 @@ def check_spaces(build_config: Any) -> None:
     """
     if build_config is None:
         return
+    if isinstance(build_config, dict):
+        _check_frozen(build_config.get("frozen", {}))
+        build_config = {key: value for key, value in build_config.items() if key != "frozen"}
     try:
         check_spec_config(build_config)
     except LoadError as error:
@@ -33,6 +36,16 @@ def check_spaces(build_config: Any) -> None:
             f"it has {len(spaces)} spaces, and {integers} choices in them, which could exhaust "
             "memory or time."
         )
+
+
+def _check_frozen(frozen: Any) -> None:
+    """Refuses anything but lists of paths, each a list of names and indices, by network."""
+    named = isinstance(frozen, dict) and all(isinstance(paths, list) for paths in frozen.values())
+    paths = [path for paths in frozen.values() for path in paths] if named else [None]
+    if len(paths) > _MOST_INTEGERS or not all(
+        isinstance(path, list) and all(isinstance(key, str | int) for key in path) for path in paths
+    ):
+        raise UnsafeFileError("it says which layers are frozen in an unknown form.")
 
 
 def _leaves(space: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import kerasrl
 from kerasrl.callbacks import Collect, TargetUpdate
+from kerasrl.errors import NetworkError
 from kerasrl.networks import DiscreteValuedHead
 
 RATE = 0.1
@@ -112,6 +113,76 @@ def test_both_targets_are_copied_when_they_are_due(tiny_env, batches):
     agent.fit(batches(agent), callbacks=[TargetUpdate(period=2)], verbose=0)
     for source, target in pairs:
         np.testing.assert_array_equal(target.network.get_weights()[0], source.get_weights()[0])
+
+
+def critic_with_head(wrap=lambda head: head, **head):
+    inputs = [keras.Input(4), keras.Input(2)]
+    head = wrap(DiscreteValuedHead(**(HEAD | head)))
+    return keras.Model(inputs, head(keras.layers.Concatenate()(inputs)))
+
+
+HEAD = {"minimum": -10, "maximum": 10, "num_atoms": 51}
+PLACES = {
+    "output": lambda head: head,
+    "nested": lambda head: keras.Sequential([keras.layers.Dense(3), head]),
+    "in a layer": lambda head: CriticInLayer(head),
+}
+
+
+@keras.saving.register_keras_serializable("tests")
+class CriticInLayer(keras.layers.Layer):
+    def __init__(self, head, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = [head]
+
+    def call(self, inputs):
+        return self.parts[0](inputs)
+
+    def get_config(self):
+        head = keras.saving.serialize_keras_object(self.parts[0])
+        return {**super().get_config(), "head": head}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config.pop("head")), **config)
+
+
+@pytest.mark.regression(5)
+@pytest.mark.parametrize("place", PLACES)
+def test_the_atoms_are_those_of_the_critics_head(tiny_env, batches, place):
+    agent = kerasrl.D4PG(critic=critic_with_head(PLACES[place]))
+    assert (agent.v_min, agent.v_max, agent.num_atoms) == (-10, 10, 51)
+    agent.build(tiny_env(action_space=SPACE))
+    agent.compile(run_eagerly=True)
+    logs = agent.fit(batches(agent), verbose=0).history
+    data = next(iter(batches(agent)))
+    action = agent._scale.to_unit(data["action"])
+    (head,) = [part for part in agent.critic.submodules if isinstance(part, DiscreteValuedHead)]
+    q = head.mean(agent.critic([data["observation"], action]))
+    # With a step of 1e-4 the logged values are those of now, but for a little.
+    np.testing.assert_allclose(logs["q_value"][0], np.mean(q), atol=0.1)
+    assert agent.get_config()["v_max"] == 10
+
+
+@pytest.mark.regression(5)
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("arguments", [{"v_min": -150, "v_max": 150}, {"v_max": 20}])
+def test_other_atoms_than_the_heads_are_refused(tiny_env, place, arguments):
+    agent = kerasrl.D4PG(critic=critic_with_head(PLACES[place]), **arguments)
+    message = r"51 atoms from -10.0 to 10.0, and the agent 51 from -1?5?0.* Leave v_min"
+    with pytest.raises(NetworkError, match=message):
+        agent.build(tiny_env(action_space=SPACE))
+
+
+@pytest.mark.regression(5)
+def test_the_heads_atoms_are_saved(tiny_env, tmp_path):
+    agent = kerasrl.D4PG(critic=critic_with_head(num_atoms=7), v_min=-10)
+    agent.build(tiny_env(action_space=SPACE))
+    agent.save(tmp_path / "agent.keras")
+    loaded = kerasrl.load(tmp_path / "agent.keras")
+    assert (loaded.v_min, loaded.v_max, loaded.num_atoms) == (-10, 10, 7)
+    given = kerasrl.D4PG(v_max=30)
+    assert (given.v_min, given.v_max, given.num_atoms) == (-150, 30, 51)
 
 
 def test_the_expected_return_is_that_of_the_head(tiny_env):

@@ -234,6 +234,38 @@ def test_normalisation_adapts_to_what_was_observed(tiny_env, small_replay):
     np.testing.assert_allclose(layer.variances[0], seen.var(axis=0), rtol=1e-4)
 
 
+class Counts(keras.callbacks.Callback):
+    """Notes how many observations the normalisers have counted when the first execution begins."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0:
+            self.counts = [int(layer.count) for layer in self.model.observation_normalizers]
+            copies = self.model.target_network.network.layers
+            self.counts += [int(layer.count) for layer in copies if hasattr(layer, "count")]
+
+
+@pytest.mark.regression(30)
+def test_normalisers_have_counted_the_warm_up_before_the_first_execution(tiny_env, tmp_path):
+    def fit(**arguments):
+        agent, counts = kerasrl.DQN(normalize_observations=True), Counts()
+        agent.compile(run_eagerly=True)
+        collect = Collect(env_steps_per_update=1, warmup_steps=150)
+        kept = kerasrl.callbacks.Checkpoint(tmp_path / "run", replay=False)
+        callbacks = [collect, counts, kept]
+        arguments |= {"batch_size": 4, "steps_per_epoch": 2, "callbacks": callbacks, "verbose": 0}
+        agent.fit(tiny_env(), **arguments)
+        return agent, counts.counts
+
+    agent, counts = fit(epochs=1)
+    assert counts == [150, 150]
+    (layer,) = agent.observation_normalizers
+    before = int(layer.count)
+    # The run goes on with an empty replay, for which as many are collected again.
+    with pytest.warns(match="no contents of the replay"):
+        _, counts = fit(epochs=2)
+    assert counts == [before + 150] * 2
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

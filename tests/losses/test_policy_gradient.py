@@ -90,6 +90,60 @@ def test_clipped_surrogate_loss_by_hand(mode):
     np.testing.assert_allclose(gradient, [0, -1, -2.2, 3, 0, 2.2], rtol=1e-5)
 
 
+def with_gradient(function, log_ratio, *arguments):
+    """The value, and the gradient by the logarithm of the ratio."""
+
+    def run(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x, tf.zeros_like(x), *arguments)
+        return value, tape.gradient(value, x)
+
+    return run(tf.constant(log_ratio))
+
+
+FAR = np.float32([88.8, 90, 1e3, 1e30, np.inf])
+
+
+@pytest.mark.regression(32)
+@pytest.mark.parametrize("advantage", [1e-3, 1.0, 1e4, 0.0, -1e-3, -1.0, -1e4])
+def test_clipped_surrogate_loss_of_ratios_beyond_floats(mode, advantage):
+    advantages = np.full(5, advantage, np.float32)
+    loss, gradient = mode(lambda: with_gradient(clipped_surrogate_loss, FAR, advantages, 0.2))()
+    if advantage >= 0:  # Clipped.
+        np.testing.assert_allclose(loss, -1.2 * advantages, rtol=1e-6)
+        np.testing.assert_array_equal(gradient, np.zeros(5))
+    else:  # Pushed back, as far as floats go.
+        for values in (loss, gradient):
+            assert np.isfinite(values).all() and (np.asarray(values) > 1e30).all()
+    loss, gradient = mode(lambda: with_gradient(clipped_surrogate_loss, -FAR, advantages, 0.2))()
+    np.testing.assert_allclose(loss, -0.8 * np.minimum(advantages, 0), rtol=1e-6)
+    np.testing.assert_array_equal(gradient, np.zeros(5))
+
+
+@pytest.mark.regression(32)
+def test_the_bound_of_ratios_changes_nothing_where_floats_have_room(mode):
+    log_ratio = np.linspace(-80, 80, 321, dtype=np.float32)
+    ratio = np.exp(log_ratio.astype(np.float64))
+    for advantage in (1.5, -1.5, -40.0):
+        advantages = np.full(321, advantage, np.float32)
+        loss, gradient = mode(
+            lambda a=advantages: with_gradient(clipped_surrogate_loss, log_ratio, a, 0.2)
+        )()
+        clipped = np.clip(ratio, 0.8, 1.2)
+        expected = -np.minimum(ratio * advantage, clipped * advantage)
+        np.testing.assert_allclose(loss, expected, rtol=2e-5)
+        held = ratio * advantage > clipped * advantage
+        np.testing.assert_allclose(gradient, np.where(held, 0, -ratio * advantage), rtol=2e-5)
+
+
+@pytest.mark.regression(32)
+def test_approximate_kl_of_ratios_beyond_floats(mode):
+    kl, gradient = mode(lambda: with_gradient(approximate_kl, FAR))()
+    for values in (kl, gradient):
+        assert np.isfinite(values).all() and (np.asarray(values) > 1e30).all()
+
+
 def test_clipped_value_loss_by_hand(mode):
     # Values that were 0 and are worth 10: 1 may gain more, 3 has come far enough, -3 has gone the
     # wrong way, and 12 is beyond the target: the value clipped to 2 is further from it.

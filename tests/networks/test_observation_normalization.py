@@ -79,6 +79,73 @@ def test_a_batch_far_from_zero_loses_nothing(scale):
     np.testing.assert_allclose(layer.variances[0], exact.var(axis=0), rtol=1e-6)
 
 
+def mean_of(layer):
+    # The remainders come after the statistics and the count.
+    remainders = layer.get_weights()[3:4] or [np.zeros(1)]
+    return layer.means[0].numpy().astype(np.float64) + remainders[0]
+
+
+@pytest.mark.regression(31)
+@pytest.mark.parametrize("mean", [100.0, 1e4])
+def test_ten_million_observations_do_not_stop_the_statistics(mean):
+    rng, layer = np.random.default_rng(0), ObservationNormalization()
+    count, total, squares = 0, 0.0, 0.0
+
+    def adapt(batch):
+        nonlocal count, total, squares
+        layer.adapt(batch)
+        centred = batch.astype(np.float64) - mean
+        count, total = count + len(batch), total + centred.sum()
+        squares += np.square(centred).sum()
+
+    for _ in range(10):
+        adapt(rng.normal(mean, 1, (1_000_000, 1)).astype(np.float32))
+    for _ in range(200):
+        adapt(np.full((1, 1), mean + 1, np.float32))
+    adapt(rng.normal(mean + 1, 1, (20_000, 1)).astype(np.float32))
+    assert layer.count.numpy() == count == 10_020_200
+    np.testing.assert_allclose(mean_of(layer), mean + total / count, rtol=0, atol=1e-6)
+    variance = squares / count - (total / count) ** 2
+    np.testing.assert_allclose(layer.variances[0], variance, rtol=1e-6)
+
+
+@pytest.mark.regression(31)
+def test_a_million_observations_and_one_at_a_time_after_them():
+    layer = ObservationNormalization()
+    layer.adapt(np.tile(np.float32([[99], [101]]), (500_000, 1)))
+    for _ in range(300):
+        layer.adapt(np.float32([[101]]))
+    np.testing.assert_allclose(mean_of(layer), 100 + 300 / 1_000_300, rtol=0, atol=1e-6)
+
+
+@pytest.mark.regression(31)
+def test_observations_far_from_zero_are_normalised_as_well_as_others(mode, lite):
+    data = random_batch(10_000, 1e4, 1)
+    layer = ObservationNormalization()
+    for batch in np.split(data, 4):
+        layer.adapt(batch)
+    exact = data.astype(np.float64)
+    expected = (exact - exact.mean(axis=0)) / exact.std(axis=0)
+    np.testing.assert_allclose(mode(layer)(data), expected, atol=2e-6)
+    snapshot = lite(layer, gym.spaces.Box(-1e5, 1e5, (3,)), 4)
+    np.testing.assert_allclose(snapshot([data[:4]]), expected[:4], atol=2e-6)
+
+
+@pytest.mark.regression(31)
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_other_precisions_lose_nothing_before_the_mean_is_taken_away(policy):
+    data = random_batch(1000, 5000, 1)
+    layer = ObservationNormalization(dtype=policy)
+    layer(data)
+    layer.adapt(data)
+    out = layer(data)
+    assert out.dtype == layer.compute_dtype
+    assert layer.means[0].dtype == tf.float32
+    expected = normalised(data.astype(np.float64), data.astype(np.float64))
+    error = {"mixed_float16": 2e-3, "mixed_bfloat16": 2e-2, "float64": 1e-5}[policy]
+    np.testing.assert_allclose(tf.cast(out, tf.float64), expected, atol=error)
+
+
 def test_batches_of_other_distributions_count_by_their_size():
     batches = [random_batch(10, 100, 1), random_batch(700, -20, 5), random_batch(90, 3, 0.1)]
     layer = ObservationNormalization()
@@ -211,7 +278,7 @@ def test_adapting_before_the_first_call_builds_it(mode):
         np.testing.assert_array_equal(one, other)
     out = mode(early)(tf.nest.map_structure(tf.constant, random_nest(seed=1)))
     np.testing.assert_allclose(out["a"], late(random_nest(seed=1))["a"], rtol=1e-5, atol=1e-6)
-    assert len(early.weights) == 9
+    assert len(early.weights) == 17  # Two of each statistic of four leaves, and the count.
 
 
 def test_replicas_share_the_statistics():
