@@ -21,7 +21,8 @@ class A2C(Agent):
     Unless told otherwise it collects rollouts of 5 steps in each environment, and takes one step on
     the whole of each, with RMSprop at 7e-4 and gradients clipped to a norm of 0.5. It is meant for
     several environments: `fit(env, num_envs=8)`. A Box has Gaussian actions, which are clipped for
-    the environment, with standard deviations that do not depend on the observation.
+    the environment, with standard deviations that do not depend on the observation; -1 and 1 stand
+    for finite bounds, see `kerasrl.networks.GaussianActions`.
 
     Differs from the paper in waiting for all environments (which is what the name A2C stands for)
     and, by default, in having two networks rather than one with two heads.
@@ -29,7 +30,7 @@ class A2C(Agent):
     Args:
         actor: Keras model from a batch of observations to the parameters of the actions: `[B, P]`
             logits for Discrete and MultiDiscrete (one set after the other), means and then
-            logarithms of standard deviations for Box; by default two layers of 64 with tanh.
+            logarithms of standard deviations for Box, on the scale of its bounds; by default two layers of 64 with tanh.
         critic: Keras model from a batch of observations to values `[B, 1]`; by default likewise.
         gae_lambda: float in [0, 1], of generalized advantage estimation; 1, the paper's, takes all
             rewards to the end of the rollout and then the value.

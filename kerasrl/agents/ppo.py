@@ -23,7 +23,8 @@ class PPO(Agent):
     Unless told otherwise it collects rollouts of 2048 steps in each environment, and goes over
     each for 10 epochs in minibatches of 64, with Adam at 3e-4 and gradients clipped to a norm of
     0.5. A Box has Gaussian actions, which are clipped for the environment, with standard
-    deviations that do not depend on the observation.
+    deviations that do not depend on the observation; -1 and 1 stand for finite bounds, see
+    `kerasrl.networks.GaussianActions`.
 
     Differs from the paper in what its authors' code adds: normalised advantages (here over a whole
     rollout), clipped gradients, orthogonal initial weights; and, if asked for, clipped values and
@@ -32,7 +33,7 @@ class PPO(Agent):
     Args:
         actor: Keras model from a batch of observations to the parameters of the actions: `[B, P]`
             logits for Discrete and MultiDiscrete (one set after the other), means and then
-            logarithms of standard deviations for Box; by default two layers of 64 with tanh.
+            logarithms of standard deviations for Box, on the scale of its bounds; by default two layers of 64 with tanh.
         critic: Keras model from a batch of observations to values `[B, 1]`; by default likewise.
         update_epochs: int, passes over a rollout.
         clip_range: float, how far the ratio of probabilities may move from 1.

@@ -19,7 +19,8 @@ class REINFORCE(Agent):
 
     Unless told otherwise it takes one step on every two episodes, of up to 1000 steps each, with
     Adam at 1e-3. A Box has Gaussian actions, which are clipped for the environment, with standard
-    deviations that do not depend on the observation.
+    deviations that do not depend on the observation; -1 and 1 stand for finite bounds, see
+    `kerasrl.networks.GaussianActions`.
 
     Differs from the paper in leaving out the factor `discount ** t` of the t-th step, and in
     normalising the returns, both as is common practice.
@@ -27,7 +28,7 @@ class REINFORCE(Agent):
     Args:
         actor: Keras model from a batch of observations to the parameters of the actions: `[B, P]`
             logits for Discrete and MultiDiscrete (one set after the other), means and then
-            logarithms of standard deviations for Box; by default one layer of 100 with tanh.
+            logarithms of standard deviations for Box, on the scale of its bounds; by default one layer of 100 with tanh.
         critic: Keras model from a batch of observations to values `[B, 1]`; by default likewise.
             Giving one means `baseline=True`.
         baseline: bool, whether a learned value is subtracted from the returns, and stands in for
