@@ -32,7 +32,7 @@ class ObservationNormalization(keras.layers.Layer):
     variances: list[Any]
 
     def __init__(self, clip: float = 10.0, epsilon: float = 1e-8, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # Which could lose what the statistics tell.
         self.clip = clip
         self.epsilon = epsilon
 
@@ -104,7 +104,7 @@ class ObservationNormalization(keras.layers.Layer):
 
     def _normalised(self, leaf: tf.Tensor, mean: tf.Variable, variance: tf.Variable) -> tf.Tensor:
         scaled = (tf.cast(leaf, tf.float32) - mean) / tf.sqrt(variance + self.epsilon)
-        return tf.cast(tf.clip_by_value(scaled, -self.clip, self.clip), leaf.dtype)
+        return tf.cast(tf.clip_by_value(scaled, -self.clip, self.clip), self.compute_dtype)
 
     def _check_shapes(self, leaves: list[Any]) -> None:
         expected = [mean.shape for mean in self.means]

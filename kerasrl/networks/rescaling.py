@@ -11,8 +11,10 @@ from kerasrl.errors import ArgumentError, SpaceError
 
 
 class _ToSpec(keras.layers.Layer):
+    """It computes in the dtype of variables: bounds may be more than a float16 can be."""
+
     def __init__(self, minimum: Any, maximum: Any, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.minimum = np.asarray(minimum, np.float64)
         self.maximum = np.asarray(maximum, np.float64)
         if not (
@@ -78,6 +80,7 @@ class ClipToSpec(_ToSpec):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float `[..., *shape]`, or with the shape flattened, to the same."""
+        inputs = tf.cast(inputs, self.variable_dtype)
         return tf.clip_by_value(inputs, *self._bounds(inputs))
 
 
@@ -92,6 +95,7 @@ class RescaleToSpec(_ToSpec):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float `[..., *shape]`, or with the shape flattened, to the same."""
+        inputs = tf.cast(inputs, self.variable_dtype)
         return _stretched(inputs, *self._bounds(inputs))
 
 
@@ -106,6 +110,7 @@ class TanhToSpec(_ToSpec):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float `[..., *shape]`, or with the shape flattened, to the same."""
+        inputs = tf.cast(inputs, self.variable_dtype)
         minimum, maximum = self._bounds(inputs)
         # A space refuses what rounding has carried past its bounds.
         return tf.clip_by_value(_stretched(tf.tanh(inputs), minimum, maximum), minimum, maximum)

@@ -238,7 +238,9 @@ def test_parameters_are_on_the_scale_of_the_bounds(name):
         parameters = np.float32([[unit] * size + [-30.0] * size])
         drawn = distribution.sample(parameters, np.random.default_rng(0))
         assert drawn.dtype == space.dtype
-        np.testing.assert_allclose(drawn, actions, rtol=1e-12 if space.dtype == np.float64 else 1e-6, atol=1e-9)
+        np.testing.assert_allclose(
+            drawn, actions, rtol=1e-12 if space.dtype == np.float64 else 1e-6, atol=1e-9
+        )
         mode = distribution.mode(tf.constant(parameters)).numpy()
         assert space.contains(mode[0])
         np.testing.assert_allclose(mode, actions, rtol=1e-6, atol=1e-9)
