@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.native_log import muted
+from kerasrl.policies.float32_graph import as_float32, computing_in_float32
 from kerasrl.warning import warn
 
 _TOLERANCE = 1e-3
@@ -139,14 +140,17 @@ def _with_weights_as_inputs(graph: Any, reads: list, inputs: list[tf.TensorSpec]
         data_inputs = [name for name in node.input if not name.startswith("^")]
         del node.input[:]
         node.input.extend(data_inputs)
+    computing_in_float32(definition)
     sources = [*graph.inputs[: len(inputs)], *[op.outputs[0] for op in reads]]
 
     def pure(*values: tf.Tensor) -> list:
-        return tf.graph_util.import_graph_def(
+        fed = [as_float32(value) for value in values]
+        outputs = tf.graph_util.import_graph_def(
             definition,
-            input_map={source.name: value for source, value in zip(sources, values, strict=True)},
+            input_map={source.name: value for source, value in zip(sources, fed, strict=True)},
             return_elements=[output.name for output in graph.outputs],
         )
+        return [tf.cast(one, was.dtype) for one, was in zip(outputs, graph.outputs, strict=True)]
 
     signature = [tf.TensorSpec(source.shape, source.dtype) for source in sources]
     return tf.compat.v1.wrap_function(pure, signature)
