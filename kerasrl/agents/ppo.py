@@ -198,7 +198,8 @@ class PPO(Agent):
             loss += layer_loss
         kl = self._mean(batch, losses.approximate_kl(log_prob, batch["log_prob"]))
         self._minimize_unless_stopped(loss, tape, kl, batch["env_steps"][0])
-        clipped = tf.abs(tf.exp(log_prob - batch["log_prob"]) - 1.0) > self.clip_range
+        moved = tf.abs(tf.exp(log_prob - batch["log_prob"]) - 1.0)
+        clipped = tf.greater(moved, self.clip_range)  # `>` fails under NumPy's behaviour.
         return self.track(
             loss=loss,
             policy_loss=policy_loss,

@@ -25,13 +25,20 @@ def float32(output: Any) -> tf.Tensor:
 
 
 def gradient(tape: tf.GradientTape, target: tf.Tensor, sources: Any, optimizer: Any) -> Any:
-    """The gradient of a float32 `target`, with the scaling of an optimizer that scales losses."""
+    """The gradient of the sum of a float32 `target`, with the scaling of the optimizer, if any.
+
+    Several numbers are scaled as a mean of them would be, which a scale is meant for.
+    """
     if not isinstance(optimizer, LossScaleOptimizer):
         return tape.gradient(target, sources)
-    scale = optimizer.get_scaled_loss(tf.ones_like(target))
+    size = tf.cast(tf.size(target), tf.float32)
+    scale = optimizer.get_scaled_loss(tf.ones_like(target) / size)
     scaled = tape.gradient(target, tf.nest.flatten(sources), output_gradients=scale)
-    unscaled = optimizer.get_unscaled_gradients(scaled)
-    return tf.nest.pack_sequence_as(sources, unscaled)
+    gradients = [
+        g if g is None else tf.math.scalar_mul(size, g)
+        for g in optimizer.get_unscaled_gradients(scaled)
+    ]
+    return tf.nest.pack_sequence_as(sources, gradients)
 
 
 def scale_losses(agent: keras.Model) -> None:
@@ -63,6 +70,15 @@ def scale_variables(optimizer: Any) -> list[tf.Variable]:
         return []
     # The variable of the scale has no public name, only its value has.
     return [optimizer._loss_scale.current_loss_scale, optimizer.dynamic_counter]
+
+
+def named_scales(agent: keras.Model) -> dict[str, tf.Variable]:
+    """The variables of `scale_variables` of all optimizers, by the names that they have in files."""
+    named = {}
+    for name in building.optimizers(agent):
+        scale = scale_variables(getattr(agent, name, None))
+        named |= {f"{name}_{of}": v for of, v in zip(("loss_scale", "good_steps"), scale)}
+    return named
 
 
 def _needs_scaling(agent: keras.Model) -> bool:
