@@ -10,6 +10,7 @@ from kerasrl import losses
 from kerasrl.agents.actor_critic import actor_critic_examples, build_actor, build_critic
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_fraction
+from kerasrl.agents.precision import float32, scale_losses
 from kerasrl.callbacks import CollectRollouts
 from kerasrl.replay import Queue
 
@@ -21,7 +22,8 @@ class A2C(Agent):
     Unless told otherwise it collects rollouts of 5 steps in each environment, and takes one step on
     the whole of each, with RMSprop at 7e-4 and gradients clipped to a norm of 0.5. It is meant for
     several environments: `fit(env, num_envs=8)`. A Box has Gaussian actions, which are clipped for
-    the environment, with standard deviations that do not depend on the observation.
+    the environment, with standard deviations that do not depend on the observation; -1 and 1 stand
+    for finite bounds, see `kerasrl.networks.GaussianActions`.
 
     Differs from the paper in waiting for all environments (which is what the name A2C stands for)
     and, by default, in having two networks rather than one with two heads.
@@ -29,7 +31,8 @@ class A2C(Agent):
     Args:
         actor: Keras model from a batch of observations to the parameters of the actions: `[B, P]`
             logits for Discrete and MultiDiscrete (one set after the other), means and then
-            logarithms of standard deviations for Box; by default two layers of 64 with tanh.
+            logarithms of standard deviations for Box, on the scale of its bounds; by default two
+            layers of 64 with tanh.
         critic: Keras model from a batch of observations to values `[B, 1]`; by default likewise.
         gae_lambda: float in [0, 1], of generalized advantage estimation; 1, the paper's, takes all
             rewards to the end of the rollout and then the value.
@@ -94,6 +97,7 @@ class A2C(Agent):
             jit_compile=jit_compile,
             run_eagerly=run_eagerly,
         )
+        scale_losses(self)
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given."""
@@ -123,16 +127,17 @@ class A2C(Agent):
 
     def policy(self, observation: Any) -> tf.Tensor:
         """Parameters of the actions, then the value: float `[B, P + 1]`."""
-        parameters = self.actor(observation, training=False)
-        return tf.concat([parameters, self.critic(observation, training=False)], axis=-1)
+        parameters = float32(self.actor(observation, training=False))
+        value = float32(self.critic(observation, training=False))
+        return tf.concat([parameters, value], axis=-1)
 
     def call(self, observation: Any) -> tf.Tensor:
         """Greedy actions `[B, ...]`: the likeliest."""
-        return self._actions.mode(self.actor(observation, training=False))
+        return self._actions.mode(float32(self.actor(observation, training=False)))
 
     def sample(self, observation: Any) -> tf.Tensor:
         """Sampled actions `[B, ...]`, for a Box clipped to its bounds."""
-        return self._actions.draw(self.actor(observation, training=False))
+        return self._actions.draw(float32(self.actor(observation, training=False)))
 
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Sampled actions `[B, ...]`, which for a Box may lie beyond its bounds."""
@@ -142,17 +147,23 @@ class A2C(Agent):
         """One step on a rollout."""
         weight = batch["weight"]
         with tf.GradientTape() as tape:
-            parameters = self.actor(batch["observation"], training=True)
-            v_tm1 = tf.squeeze(self.critic(batch["observation"], training=True), axis=-1)
+            parameters = float32(self.actor(batch["observation"], training=True))
+            v_tm1 = tf.squeeze(float32(self.critic(batch["observation"], training=True)), axis=-1)
+            layer_loss = self.layer_loss(self.actor, self.critic)
             log_prob = self._actions.log_prob(parameters, batch["action"])
             policy_losses = losses.policy_gradient_loss(log_prob, batch["advantage"])
             policy_loss = tf.reduce_mean(weight * policy_losses)
             value_loss = tf.reduce_mean(weight * losses.l2(batch["return"] - v_tm1))
             entropy = tf.reduce_mean(weight * self._actions.entropy(parameters))
             loss = policy_loss + self.value_cost * value_loss - self.entropy_cost * entropy
+            loss += layer_loss
         self.minimize(loss, tape, self.trainable_variables, self.optimizer)
         return self.track(
-            loss=loss, policy_loss=policy_loss, value_loss=value_loss, entropy=entropy
+            loss=loss,
+            policy_loss=policy_loss,
+            value_loss=value_loss,
+            entropy=entropy,
+            regularization_loss=layer_loss,
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from kerasrl.networks import (
     GaussianActions,
     GaussianHead,
     action_distribution,
+    last_layer_dtype,
     observation_features,
 )
 
@@ -33,7 +34,9 @@ def build_actor(
         if isinstance(space, gym.spaces.Box):
             head = GaussianHead(actions.num_parameters // 2, kernel_initializer=initializer)
         else:
-            head = keras.layers.Dense(actions.num_parameters, kernel_initializer=initializer)
+            head = keras.layers.Dense(
+                actions.num_parameters, kernel_initializer=initializer, dtype=last_layer_dtype()
+            )
         actor = keras.Model(inputs, head(_torso(units)(features)), name="actor")
     check_network("actor", actor, agent.observation_spec, (None, actions.num_parameters))
     return actor, actions
@@ -45,7 +48,8 @@ def build_critic(
     """Makes the default critic unless one was given."""
     if critic is None:
         inputs, features = observation_features(agent.observation_space, normalize_observations)
-        head = keras.layers.Dense(1, kernel_initializer=keras.initializers.Orthogonal(1.0))
+        initializer = keras.initializers.Orthogonal(1.0)
+        head = keras.layers.Dense(1, kernel_initializer=initializer, dtype=last_layer_dtype())
         critic = keras.Model(inputs, head(_torso(units)(features)), name="critic")
     check_network("critic", critic, agent.observation_spec, (None, 1))
     return critic

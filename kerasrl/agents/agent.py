@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasrl.agents import building, evaluating, fitting, resuming, training
+from kerasrl.agents import building, evaluating, fitting, precision, resuming, training
 from kerasrl.agents.checks import check_fraction, check_positive
+from kerasrl.agents.layer_losses import has_layer_losses, layer_loss
 from kerasrl.agents.noise import stateless_normal
 from kerasrl.agents.normalizing import Normalizing
 from kerasrl.agents.persistent import Persistent
@@ -21,6 +22,7 @@ from kerasrl.networks import ObservationNormalization, Target
 from kerasrl.networks.pairing import parts
 from kerasrl.replay import Uniform
 
+_REGULARIZATION = "regularization_loss"
 _STREAM = 3  # Random numbers apart from those of whatever else has the run's seed.
 
 
@@ -69,7 +71,8 @@ class Agent(Persistent):
         reward_scale: float = 1.0,
         name: str | None = None,
     ):
-        super().__init__(name=name)
+        # Of float32 whatever the networks are; they cast observations themselves.
+        super().__init__(name=name, dtype="float32", autocast=False)
         check_fraction("discount", discount)
         check_positive("n_step", n_step)
         self.discount = discount
@@ -84,7 +87,7 @@ class Agent(Persistent):
             self.env_steps = self._counter("env_steps")
             self.noise_seed = self._counter("noise_seed")
         self.reseed(None)
-        self._trackers = [keras.metrics.Mean(name) for name in self.log_names]
+        self._trackers = [keras.metrics.Mean(name, "float32") for name in self.log_names]
 
     def build_networks(self) -> None:
         """Makes the networks for `self.observation_space` and `self.action_space`."""
@@ -127,8 +130,10 @@ class Agent(Persistent):
         self.observation_space, self.action_space = spec.observation_space, spec.action_space
         with self.distribute_strategy.scope():
             self.build_networks()
+            self._track_layer_losses()
         self._normalizing = Normalizing(self)
         self.built = True
+        precision.scale_losses(self)
 
     def fit(
         self,
@@ -335,26 +340,46 @@ class Agent(Persistent):
         """Takes one step of `optimizer` down the gradient of `loss`.
 
         Args:
-            loss: float scalar, the mean over this replica's part of the batch.
+            loss: float32 scalar, the mean over this replica's part of the batch, with the
+                `layer_loss` of the networks whose loss it is.
             tape: the tape that recorded it.
             variables: list of variables to change.
             optimizer: their optimizer.
         """
-        gradients = tape.gradient(loss, variables)
+        gradients = precision.gradient(tape, loss, variables, optimizer)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1:  # The optimizer sums over replicas.
             gradients = [g if g is None else tf.math.scalar_mul(1 / replicas, g) for g in gradients]
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-    def track(self, **values: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Updates the running means of an epoch and returns them, as `train_step` has to."""
-        if set(values) != set(self.log_names):
+    def layer_loss(self, *networks: Any) -> Any:
+        """What the layers of networks add to their loss: regularisers, and `add_loss`.
+
+        To be called under the tape, once for all networks that one loss trains, right after they
+        were called on the batch: a further call of a network begins its losses anew.
+
+        Args:
+            *networks: Keras models; a layer that several of them have counts once.
+
+        Returns:
+            float32 scalar to be added to the loss, scaled as in Keras; 0.0 where no layer has any.
+        """
+        return layer_loss(*networks)
+
+    def track(self, **values: Any) -> dict[str, tf.Tensor]:
+        """Updates the running means of an epoch and returns them, as `train_step` has to.
+
+        Args:
+            **values: float scalars by the names in `log_names`, and, if one likes, what
+                `layer_loss` gave as `regularization_loss`, which is logged if there is any.
+        """
+        if set(values) - {_REGULARIZATION} != set(self.log_names):
             raise ArgumentError(
                 f"track needs the values that {type(self).__name__}.log_names lists, "
                 f"{sorted(self.log_names)}; received {sorted(values)}."
             )
         for tracker in self._trackers:
-            tracker.update_state(values[tracker.name])
+            tracker.update_state(values.get(tracker.name, 0.0))
         return {tracker.name: tracker.result() for tracker in self._trackers}
 
     def random_normal(self, shape: Any, salt: int) -> tf.Tensor:
@@ -426,6 +451,10 @@ class Agent(Persistent):
         return begin or super()._maybe_load_initial_counters_from_ckpt(
             steps_per_epoch, initial_epoch
         )
+
+    def _track_layer_losses(self) -> None:
+        if has_layer_losses(self):
+            self._trackers.append(keras.metrics.Mean(_REGULARIZATION, "float32"))
 
     def _counter(self, name: str) -> tf.Variable:
         return self.add_weight(name, (), tf.int64, keras.initializers.Zeros(), trainable=False)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from kerasrl import envs, saving
 from kerasrl.envs import EnvSpec
 from kerasrl.errors import AgentStateError, ArgumentError, SpaceError
+from kerasrl.networks import all_layers
 
 
 def spec_of(agent: keras.Model, env: Any) -> EnvSpec:
@@ -58,7 +59,7 @@ def make_slots_early(agent: keras.Model) -> None:
     It leaves that to the first step where it has to: for layers that are built when they are first
     called, and for Keras's legacy optimizers.
     """
-    layers = [part for part in agent.submodules if isinstance(part, keras.layers.Layer)]
+    layers = all_layers(agent)
     used = [getattr(agent, name) for name in agent.optimized_variables()]
     legacy = any(isinstance(each, keras.optimizers.legacy.Optimizer) for each in used)
     if all(layer.built for layer in layers) and not legacy:

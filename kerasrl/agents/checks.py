@@ -68,7 +68,8 @@ def check_network(argument: str, network: keras.Model, inputs: Any, expected: tu
         expected: tuple of int or None, the output's shape with its batch dimension.
 
     Raises:
-        NetworkError: when the call fails or the output has another shape.
+        NetworkError: when the call fails, the output has another shape, or what is learned is kept
+            in less than float32.
     """
     accept_nests(network)
     one, two = _zeros(inputs, 1), _zeros(inputs, 2)
@@ -85,6 +86,18 @@ def check_network(argument: str, network: keras.Model, inputs: Any, expected: tu
     if not _fits(output, expected):
         received = tf.nest.map_structure(_described, output)
         raise NetworkError(f"{rule}; received {received}.")
+    _check_variables(argument, network)
+
+
+def _check_variables(argument: str, network: keras.Model) -> None:
+    dtypes = {variable.dtype for variable in network.trainable_variables}
+    if coarse := dtypes & {tf.float16, tf.bfloat16}:
+        name = min(dtype.name for dtype in coarse)
+        raise NetworkError(
+            f"{argument} has variables of {name}, in which the small steps of learning are lost; "
+            f'keep them in float32 with keras.mixed_precision.set_global_policy("mixed_{name}") '
+            'and keras.backend.set_floatx("float32").'
+        )
 
 
 def _zeros(inputs: Any, size: int) -> Any:

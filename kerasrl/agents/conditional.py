@@ -6,7 +6,10 @@ import tensorflow as tf
 
 
 def update_if(
-    due: tf.Tensor, update: Callable[[], tf.Tensor], variables: Sequence[tf.Variable]
+    due: tf.Tensor,
+    update: Callable[[], tf.Tensor],
+    variables: Sequence[tf.Variable],
+    shape: Sequence[int] = (),
 ) -> tf.Tensor:
     """Runs an update if it is due.
 
@@ -15,14 +18,15 @@ def update_if(
 
     Args:
         due: bool scalar, the same on every replica.
-        update: callable that changes `variables` and returns a float scalar, such as a loss.
+        update: callable that changes `variables` and returns a float32 tensor, such as a loss.
         variables: all that `update` changes, the optimizer's among them; they must exist.
+        shape: sequence of int, the shape of what `update` returns.
 
     Returns:
         What `update` returned, or 0 when it was not due.
     """
     if not tf.distribute.has_strategy():
-        return tf.cond(due, update, lambda: tf.zeros(()))
+        return tf.cond(due, update, lambda: tf.zeros(shape))
     before = [tf.identity(variable) for variable in variables]
     result = update()
 

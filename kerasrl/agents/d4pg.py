@@ -11,6 +11,7 @@ from kerasrl import losses
 from kerasrl.agents.action_scale import ActionScale
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_action_space, check_bounded, check_network
+from kerasrl.agents.precision import float32, gradient, scale_losses
 from kerasrl.callbacks import Collect, TargetUpdate
 from kerasrl.errors import ArgumentError, NetworkError
 from kerasrl.networks import (
@@ -20,6 +21,7 @@ from kerasrl.networks import (
     NearZeroInitializedDense,
     TanhToSpec,
     Target,
+    last_layer_dtype,
     observation_features,
 )
 from kerasrl.networks.pairing import parts
@@ -36,8 +38,10 @@ class D4PG(Agent):
 
     Unless told otherwise it collects 8 environment steps per update after 1000 random ones,
     explores with Gaussian noise of 0.3 of half the range, sums 5 rewards, copies both targets every
-    100 updates, keeps 1 000 000 transitions, and learns from batches of 256 with Adam at 1e-4: the
-    settings of Acme's tutorial.
+    100 updates, keeps 1 000 000 transitions, and learns from batches of 256 with Adam at 1e-4 and
+    gradients clipped to a norm of 40: the settings of Acme's tutorial. As there, the gradients of
+    both networks are taken before either is changed; unlike there, the actor learns from the
+    observations that were acted on, not from those that followed.
 
     Differs from the paper in sampling uniformly from the replay, and in collecting in this process.
     The critic is given actions rescaled to [-1, 1].
@@ -126,12 +130,12 @@ class D4PG(Agent):
         jit_compile: bool | None = None,
         run_eagerly: bool | None = None,
     ) -> None:
-        """Sets the optimizers, Adam at 1e-4 by default; the rest is as in Keras.
+        """Sets the optimizers, Adam at 1e-4 with clipped gradients; the rest is as in Keras.
 
         `agent.optimizer`, which callbacks such as `LearningRateScheduler` act on, is the critic's.
         """
         super().compile(
-            critic_optimizer or keras.optimizers.Adam(1e-4),
+            critic_optimizer or keras.optimizers.Adam(1e-4, global_clipnorm=40.0),
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
             run_eagerly=run_eagerly,
@@ -139,8 +143,9 @@ class D4PG(Agent):
         with self.distribute_strategy.scope():
             self.critic_optimizer = self.optimizer
             self.actor_optimizer = keras.optimizers.get(
-                actor_optimizer or keras.optimizers.Adam(1e-4)
+                actor_optimizer or keras.optimizers.Adam(1e-4, global_clipnorm=40.0)
             )
+        scale_losses(self)
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given, and the targets."""
@@ -153,7 +158,8 @@ class D4PG(Agent):
         # Features for each network: a layer that both had would be saved with one of them only.
         if actor is None:
             inputs, features = observation_features(self.observation_space, normalize)
-            output = NearZeroInitializedDense(self._scale.size)(LayerNormMLP((300, 200))(features))
+            output = NearZeroInitializedDense(self._scale.size, dtype=last_layer_dtype())
+            output = output(LayerNormMLP((300, 200))(features))
             output = TanhToSpec(self._scale.low, self._scale.high)(output)
             actor = keras.Model(inputs, output, name="actor")
         if critic is None:
@@ -186,13 +192,13 @@ class D4PG(Agent):
 
     def policy(self, observation: Any) -> tf.Tensor:
         """Greedy actions, then the standard deviations of the noise, float `[B, 2 * A]`."""
-        action = self.actor(observation, training=False)
+        action = float32(self.actor(observation, training=False))
         std = tf.zeros_like(action) + self.exploration_noise * self._scale.scale
         return tf.concat([action, std], axis=-1)
 
     def call(self, observation: Any) -> tf.Tensor:
         """Greedy actions `[B, ...]`."""
-        return self._scale.shaped(self.actor(observation, training=False))
+        return self._scale.shaped(float32(self.actor(observation, training=False)))
 
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Greedy actions `[B, ...]` with noise, clipped to the bounds."""
@@ -206,43 +212,48 @@ class D4PG(Agent):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critic and the actor."""
-        critic_loss, q_tm1 = self._update_critic(batch)
-        actor_loss = self._update_actor(batch["observation"])
+        with tf.GradientTape() as critic_tape:
+            critic_loss, q_tm1, of_critic = self._critic_loss(batch)
+        with tf.GradientTape(watch_accessed_variables=False) as actor_tape:
+            actor_tape.watch(self.actor.trainable_variables)
+            dpg_loss, q, of_actor = self._actor_loss(batch["observation"])
+        actor_variables, critic_variables = self.optimized_variables().values()
+        self.minimize(critic_loss, critic_tape, critic_variables, self.critic_optimizer)
+        self.minimize(dpg_loss, actor_tape, actor_variables, self.actor_optimizer)
         self.target_critic.update(self.critic, self.optimizer.iterations)
         self.target_actor.update(self.actor, self.optimizer.iterations)
+        actor_loss = of_actor - tf.reduce_mean(q)
         return self.track(
             loss=critic_loss + actor_loss,
             critic_loss=critic_loss,
             actor_loss=actor_loss,
             q_value=tf.reduce_mean(q_tm1),
+            regularization_loss=of_critic + of_actor,
         )
 
-    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
+    def _critic_loss(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
+        """The critic's loss, the values `[B]` of the actions taken, and what is its layers'."""
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t = self._scale.to_unit(self.target_actor(batch["next_observation"]))
         logits_t = self.target_critic([batch["next_observation"], action_t])  # [B, N]
         discount = self.discount * batch["discount"]
-        with tf.GradientTape() as tape:
-            logits_tm1 = self.critic([batch["observation"], action_tm1], training=True)  # [B, N]
-            loss = tf.reduce_mean(
-                losses.categorical_td_loss(
-                    logits_tm1, batch["reward"], discount, logits_t, self._atoms
-                )
-            )
-        self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
-        return loss, self._mean(logits_tm1)
+        logits_tm1 = float32(self.critic([batch["observation"], action_tm1], training=True))
+        layer_loss = self.layer_loss(self.critic)
+        td_losses = losses.categorical_td_loss(  # Of [B, N].
+            logits_tm1, batch["reward"], discount, logits_t, self._atoms
+        )
+        return tf.reduce_mean(td_losses) + layer_loss, self._mean(logits_tm1), layer_loss
 
-    def _update_actor(self, observation: Any) -> tf.Tensor:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self.actor.trainable_variables)
-            action = self._scale.to_unit(self.actor(observation, training=True))
-            with tf.GradientTape(watch_accessed_variables=False) as action_tape:
-                action_tape.watch(action)
-                q = self._mean(self.critic([observation, action], training=False))
-            dqda = action_tape.gradient(q, action)
-            loss = tf.reduce_mean(losses.dpg_loss(action, dqda, self.dqda_clipping))
-        self.minimize(loss, tape, self.actor.trainable_variables, self.actor_optimizer)
-        return -tf.reduce_mean(q)
+    def _actor_loss(self, observation: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
+        """What the actor minimises, the values `[B]` of its actions, and what is its layers'."""
+        action = self._scale.to_unit(self.actor(observation, training=True))
+        layer_loss = self.layer_loss(self.actor)
+        with tf.GradientTape(watch_accessed_variables=False) as action_tape:
+            action_tape.watch(action)
+            q = self._mean(float32(self.critic([observation, action], training=False)))
+        dqda = gradient(action_tape, q, action, self.actor_optimizer)
+        dpg_losses = losses.dpg_loss(action, dqda, self.dqda_clipping)
+        return tf.reduce_mean(dpg_losses) + layer_loss, q, layer_loss
 
     def _check_heads(self, critic: keras.Model) -> None:
         """Raises `NetworkError` when the critic's own head has other atoms than the agent."""

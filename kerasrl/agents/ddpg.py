@@ -11,9 +11,10 @@ from kerasrl import losses
 from kerasrl.agents.action_scale import ActionScale
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_action_space, check_bounded, check_network
+from kerasrl.agents.precision import float32, gradient, scale_losses
 from kerasrl.callbacks import Collect, TargetUpdate
 from kerasrl.errors import ArgumentError
-from kerasrl.networks import MLP, TanhToSpec, Target, observation_features
+from kerasrl.networks import MLP, TanhToSpec, Target, last_layer_dtype, observation_features
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -107,6 +108,7 @@ class DDPG(Agent):
             self.actor_optimizer = keras.optimizers.get(
                 actor_optimizer or keras.optimizers.Adam(1e-3)
             )
+        scale_losses(self)
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given, and the targets."""
@@ -118,14 +120,15 @@ class DDPG(Agent):
         # Features for each network: a layer that both had would be saved with one of them only.
         if actor is None:
             inputs, features = observation_features(self.observation_space, normalize)
-            output = keras.layers.Dense(self._scale.size)(MLP((400, 300))(features))
+            output = keras.layers.Dense(self._scale.size, dtype=last_layer_dtype())
+            output = output(MLP((400, 300))(features))
             output = TanhToSpec(self._scale.low, self._scale.high)(output)
             actor = keras.Model(inputs, output, name="actor")
         if critic is None:
             inputs, features = observation_features(self.observation_space, normalize)
             action = keras.Input((self._scale.size,), name="action")
             joint = keras.layers.Concatenate()([features, action])
-            value = keras.layers.Dense(1)(MLP((400, 300))(joint))
+            value = keras.layers.Dense(1, dtype=last_layer_dtype())(MLP((400, 300))(joint))
             critic = keras.Model([inputs, action], value, name="critic")
         specs = [self.observation_spec, tf.TensorSpec((self._scale.size,), tf.float32)]
         check_network("actor", actor, specs[0], (None, self._scale.size))
@@ -150,13 +153,13 @@ class DDPG(Agent):
 
     def policy(self, observation: Any) -> tf.Tensor:
         """Greedy actions, then the standard deviations of the noise, float `[B, 2 * A]`."""
-        action = self.actor(observation, training=False)
+        action = float32(self.actor(observation, training=False))
         std = tf.zeros_like(action) + self.exploration_noise * self._scale.scale
         return tf.concat([action, std], axis=-1)
 
     def call(self, observation: Any) -> tf.Tensor:
         """Greedy actions `[B, ...]`."""
-        return self._scale.shaped(self.actor(observation, training=False))
+        return self._scale.shaped(float32(self.actor(observation, training=False)))
 
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Greedy actions `[B, ...]` with noise, clipped to the bounds."""
@@ -170,8 +173,8 @@ class DDPG(Agent):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critic and the actor."""
-        critic_loss, q_tm1 = self._update_critic(batch)
-        actor_loss = self._update_actor(batch["observation"])
+        critic_loss, q_tm1, of_critic = self._update_critic(batch)
+        actor_loss, of_actor = self._update_actor(batch["observation"])
         self.target_critic.update(self.critic, self.optimizer.iterations)
         self.target_actor.update(self.actor, self.optimizer.iterations)
         return self.track(
@@ -179,9 +182,10 @@ class DDPG(Agent):
             critic_loss=critic_loss,
             actor_loss=actor_loss,
             q_value=tf.reduce_mean(q_tm1),
+            regularization_loss=of_critic + of_actor,
         )
 
-    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
+    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t = self._scale.to_unit(self.target_actor(batch["next_observation"]))
         q_t = self.target_critic([batch["next_observation"], action_t])  # [B, 1]
@@ -189,23 +193,25 @@ class DDPG(Agent):
             batch["reward"], self.discount * batch["discount"], tf.squeeze(q_t, axis=-1)
         )
         with tf.GradientTape() as tape:
-            q_tm1 = self.critic([batch["observation"], action_tm1], training=True)
+            q_tm1 = float32(self.critic([batch["observation"], action_tm1], training=True))
             q_tm1 = tf.squeeze(q_tm1, axis=-1)
-            loss = tf.reduce_mean(losses.l2(target - q_tm1))
+            layer_loss = self.layer_loss(self.critic)
+            loss = tf.reduce_mean(losses.l2(target - q_tm1)) + layer_loss
         self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
-        return loss, q_tm1
+        return loss, q_tm1, layer_loss
 
-    def _update_actor(self, observation: Any) -> tf.Tensor:
+    def _update_actor(self, observation: Any) -> tuple[tf.Tensor, Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.actor.trainable_variables)
             action = self._scale.to_unit(self.actor(observation, training=True))
+            layer_loss = self.layer_loss(self.actor)
             with tf.GradientTape(watch_accessed_variables=False) as action_tape:
                 action_tape.watch(action)
-                q = self.critic([observation, action], training=False)
-            dqda = action_tape.gradient(q, action)
-            loss = tf.reduce_mean(losses.dpg_loss(action, dqda, self.dqda_clipping))
+                q = float32(self.critic([observation, action], training=False))
+            dqda = gradient(action_tape, q, action, self.actor_optimizer)
+            loss = tf.reduce_mean(losses.dpg_loss(action, dqda, self.dqda_clipping)) + layer_loss
         self.minimize(loss, tape, self.actor.trainable_variables, self.actor_optimizer)
-        return -tf.reduce_mean(q)
+        return layer_loss - tf.reduce_mean(q), layer_loss
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, networks serialized."""

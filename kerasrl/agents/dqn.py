@@ -10,8 +10,9 @@ import tensorflow as tf
 from kerasrl import losses
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_action_space, check_network
+from kerasrl.agents.precision import float32, scale_losses
 from kerasrl.callbacks import Collect, LinearSchedule, TargetUpdate
-from kerasrl.networks import MLP, DuelingHead, Target, observation_features
+from kerasrl.networks import MLP, DuelingHead, Target, last_layer_dtype, observation_features
 from kerasrl.replay import Uniform
 
 
@@ -83,6 +84,7 @@ class DQN(Agent):
             jit_compile=jit_compile,
             run_eagerly=run_eagerly,
         )
+        scale_losses(self)
 
     def build_networks(self) -> None:
         """Makes the default network unless one was given, and the target network."""
@@ -94,7 +96,7 @@ class DQN(Agent):
                 self.observation_space, self.normalize_observations
             )
             head = DuelingHead if self.dueling else keras.layers.Dense
-            values = head(num_actions)(MLP((256, 256))(features))
+            values = head(num_actions, dtype=last_layer_dtype())(MLP((256, 256))(features))
             q_network = keras.Model(inputs, values, name="q_network")
         check_network("q_network", q_network, self.observation_spec, (None, num_actions))
         target_network = Target(q_network, name="target_network")
@@ -114,7 +116,7 @@ class DQN(Agent):
 
     def policy(self, observation: Any) -> tf.Tensor:
         """Probabilities of the epsilon-greedy actions, float `[B, num_actions]`."""
-        q = self.q_network(observation, training=False)
+        q = float32(self.q_network(observation, training=False))
         greedy = tf.one_hot(tf.argmax(q, axis=-1), q.shape[-1])
         return (1.0 - self.epsilon) * greedy + self.epsilon / q.shape[-1]
 
@@ -137,7 +139,8 @@ class DQN(Agent):
         discount = self.discount * batch["discount"]
         q_t = self.target_network(batch["next_observation"])  # [B, A]
         with tf.GradientTape() as tape:
-            q_tm1 = self.q_network(batch["observation"], training=True)  # [B, A]
+            q_tm1 = float32(self.q_network(batch["observation"], training=True))  # [B, A]
+            layer_loss = self.layer_loss(self.q_network)
             if self.double:
                 selector = self.q_network(batch["next_observation"], training=False)
                 error = losses.double_q_learning(
@@ -145,10 +148,10 @@ class DQN(Agent):
                 )
             else:
                 error = losses.q_learning(q_tm1, action, batch["reward"], discount, q_t)
-            loss = tf.reduce_mean(losses.huber(error))
+            loss = tf.reduce_mean(losses.huber(error)) + layer_loss
         self.minimize(loss, tape, self.q_network.trainable_variables, self.optimizer)
         self.target_network.update(self.q_network, self.optimizer.iterations)
-        return self.track(loss=loss, q_value=tf.reduce_mean(q_tm1))
+        return self.track(loss=loss, q_value=tf.reduce_mean(q_tm1), regularization_loss=layer_loss)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl import envs
-from kerasrl.agents import building
+from kerasrl.agents import building, precision
 from kerasrl.agents.checks import check_positive
 from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError, KerasRLError
@@ -54,6 +54,7 @@ class Run:
 def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
     """Marks the agent as being fitted, and closes what the run has opened, whatever happens."""
     _check_compiled(agent)
+    precision.scale_losses(agent)
     with _starting:
         if agent.run is not None:
             raise AgentStateError("fit is already running on this agent; wait for it to end.")
@@ -63,6 +64,7 @@ def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
     try:
         with contextlib.ExitStack() as resources:
             resources.callback(steps_per_execution.assign, steps_per_execution.numpy())
+            _finalize_each(agent, resources)
             yield resources
     except Exception as error:
         if isinstance(error, KerasRLError) or isinstance(error.__context__, KerasRLError):
@@ -70,6 +72,26 @@ def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
         raise
     finally:
         agent.run = None
+
+
+def _finalize_each(agent: keras.Model, resources: contextlib.ExitStack) -> None:
+    """Has the run end with the averages that an optimizer with `use_ema` keeps, of all of them.
+
+    Keras ends it with one optimizer's, which it takes to be of all the model's variables.
+    """
+    optimizer = agent.optimizer
+    if not hasattr(optimizer, "finalize_variable_values"):
+        return  # It is one of Keras's legacy optimizers.
+
+    def finalize(_: list[tf.Variable]) -> None:
+        for name, variables in agent.optimized_variables().items():
+            each = getattr(agent, name)
+            if getattr(each, "use_ema", False):
+                each.build(variables)
+                type(each).finalize_variable_values(each, variables)
+
+    optimizer.finalize_variable_values = finalize
+    resources.callback(delattr, optimizer, "finalize_variable_values")
 
 
 def is_compiled(agent: keras.Model) -> bool:

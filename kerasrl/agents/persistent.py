@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from kerasrl import saving
-from kerasrl.agents import building, exporting, fitting
+from kerasrl.agents import building, exporting, fitting, precision
 from kerasrl.errors import ArgumentError
 from kerasrl.networks import Target
 from kerasrl.networks.pairing import freeze, frozen
@@ -104,6 +104,20 @@ class Persistent(keras.Model):
             SaveError: when it cannot be written; what was there before is as it was.
         """
         exporting.export_policy(self, directory, format, results)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Adds to the agent's own variables the scales of the losses, which Keras leaves out."""
+        super().save_own_variables(store)
+        for name, variable in precision.named_scales(self).items():
+            store[name] = variable.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Sets what `save_own_variables` has saved."""
+        arrays = {name: store[name] for name in store.keys()}
+        for name, variable in precision.named_scales(self).items():
+            if name in arrays:
+                variable.assign(arrays.pop(name)[()])
+        super().load_own_variables(arrays)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Persistent":

@@ -11,6 +11,7 @@ from kerasrl.agents.actor_critic import actor_critic_examples, build_actor, buil
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_fraction, check_positive
 from kerasrl.agents.conditional import update_if
+from kerasrl.agents.precision import float32, optimizer_variables, scale_losses
 from kerasrl.callbacks import CollectRollouts
 from kerasrl.errors import ArgumentError
 from kerasrl.replay import Queue
@@ -25,7 +26,8 @@ class PPO(Agent):
     Unless told otherwise it collects rollouts of 2048 steps in each environment, and goes over
     each for 10 epochs in minibatches of 64, with Adam at 3e-4 and gradients clipped to a norm of
     0.5. A Box has Gaussian actions, which are clipped for the environment, with standard
-    deviations that do not depend on the observation.
+    deviations that do not depend on the observation; -1 and 1 stand for finite bounds, see
+    `kerasrl.networks.GaussianActions`.
 
     Differs from the paper in what its authors' code adds: normalised advantages (here over a whole
     rollout), clipped gradients, orthogonal initial weights; and, if asked for, clipped values and
@@ -34,7 +36,8 @@ class PPO(Agent):
     Args:
         actor: Keras model from a batch of observations to the parameters of the actions: `[B, P]`
             logits for Discrete and MultiDiscrete (one set after the other), means and then
-            logarithms of standard deviations for Box; by default two layers of 64 with tanh.
+            logarithms of standard deviations for Box, on the scale of its bounds; by default two
+            layers of 64 with tanh.
         critic: Keras model from a batch of observations to values `[B, 1]`; by default likewise.
         update_epochs: int, passes over a rollout.
         clip_range: float, how far the ratio of probabilities may move from 1.
@@ -134,6 +137,7 @@ class PPO(Agent):
             jit_compile=jit_compile,
             run_eagerly=run_eagerly,
         )
+        scale_losses(self)
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given."""
@@ -163,16 +167,17 @@ class PPO(Agent):
 
     def policy(self, observation: Any) -> tf.Tensor:
         """Parameters of the actions, then the value: float `[B, P + 1]`."""
-        parameters = self.actor(observation, training=False)
-        return tf.concat([parameters, self.critic(observation, training=False)], axis=-1)
+        parameters = float32(self.actor(observation, training=False))
+        value = float32(self.critic(observation, training=False))
+        return tf.concat([parameters, value], axis=-1)
 
     def call(self, observation: Any) -> tf.Tensor:
         """Greedy actions `[B, ...]`: the likeliest."""
-        return self._actions.mode(self.actor(observation, training=False))
+        return self._actions.mode(float32(self.actor(observation, training=False)))
 
     def sample(self, observation: Any) -> tf.Tensor:
         """Sampled actions `[B, ...]`, for a Box clipped to its bounds."""
-        return self._actions.draw(self.actor(observation, training=False))
+        return self._actions.draw(float32(self.actor(observation, training=False)))
 
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Sampled actions `[B, ...]`, which for a Box may lie beyond its bounds."""
@@ -181,8 +186,9 @@ class PPO(Agent):
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step on a minibatch."""
         with tf.GradientTape() as tape:
-            parameters = self.actor(batch["observation"], training=True)
-            v_tm1 = tf.squeeze(self.critic(batch["observation"], training=True), axis=-1)
+            parameters = float32(self.actor(batch["observation"], training=True))
+            v_tm1 = tf.squeeze(float32(self.critic(batch["observation"], training=True)), axis=-1)
+            layer_loss = self.layer_loss(self.actor, self.critic)
             log_prob = self._actions.log_prob(parameters, batch["action"])
             log_prob = _within_reach(log_prob, batch["log_prob"])
             policy_loss = self._mean(
@@ -194,9 +200,11 @@ class PPO(Agent):
             value_loss = self._mean(batch, self._value_loss(v_tm1, batch))
             entropy = self._mean(batch, self._actions.entropy(parameters))
             loss = policy_loss + self.value_cost * value_loss - self.entropy_cost * entropy
+            loss += layer_loss
         kl = self._mean(batch, losses.approximate_kl(log_prob, batch["log_prob"]))
         self._minimize_unless_stopped(loss, tape, kl, batch["env_steps"][0])
-        clipped = tf.abs(tf.exp(log_prob - batch["log_prob"]) - 1.0) > self.clip_range
+        moved = tf.abs(tf.exp(log_prob - batch["log_prob"]) - 1.0)
+        clipped = tf.greater(moved, self.clip_range)  # `>` fails under NumPy's behaviour.
         return self.track(
             loss=loss,
             policy_loss=policy_loss,
@@ -204,6 +212,7 @@ class PPO(Agent):
             entropy=entropy,
             approximate_kl=kl,
             clip_fraction=self._mean(batch, tf.cast(clipped, tf.float32)),
+            regularization_loss=layer_loss,
         )
 
     def _value_loss(self, v_tm1: tf.Tensor, batch: dict[str, Any]) -> tf.Tensor:
@@ -231,7 +240,7 @@ class PPO(Agent):
 
         with tf.init_scope():
             self.optimizer.build(variables)
-        update_if(~stopped, update, [*variables, *self.optimizer.variables])
+        update_if(~stopped, update, [*variables, *optimizer_variables(self.optimizer)])
 
     def _mean(self, batch: dict[str, Any], x: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(batch["weight"] * x)

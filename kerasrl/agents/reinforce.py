@@ -9,6 +9,7 @@ import tensorflow as tf
 from kerasrl import losses
 from kerasrl.agents.actor_critic import build_actor, build_critic, example_weights, normalize
 from kerasrl.agents.agent import Agent
+from kerasrl.agents.precision import float32, scale_losses
 from kerasrl.callbacks import CollectEpisodes
 from kerasrl.replay import Queue
 
@@ -19,15 +20,20 @@ class REINFORCE(Agent):
 
     Unless told otherwise it takes one step on every two episodes, of up to 1000 steps each, with
     Adam at 1e-3. A Box has Gaussian actions, which are clipped for the environment, with standard
-    deviations that do not depend on the observation.
+    deviations that do not depend on the observation; -1 and 1 stand for finite bounds, see
+    `kerasrl.networks.GaussianActions`.
 
-    Differs from the paper in leaving out the factor `discount ** t` of the t-th step, and in
-    normalising the returns, both as is common practice.
+    Differs from the paper in leaving out the factor `discount ** t` of the t-th step, in
+    normalising the returns, and in taking the mean over all steps of an update where the paper
+    sums over an episode: all as is common practice. The mean makes a step of the optimizer no
+    larger for longer episodes; for a plain optimizer the paper's learning rate is this one divided
+    by the number of steps of an episode.
 
     Args:
         actor: Keras model from a batch of observations to the parameters of the actions: `[B, P]`
             logits for Discrete and MultiDiscrete (one set after the other), means and then
-            logarithms of standard deviations for Box; by default one layer of 100 with tanh.
+            logarithms of standard deviations for Box, on the scale of its bounds; by default one
+            layer of 100 with tanh.
         critic: Keras model from a batch of observations to values `[B, 1]`; by default likewise.
             Giving one means `baseline=True`.
         baseline: bool, whether a learned value is subtracted from the returns, and stands in for
@@ -91,6 +97,7 @@ class REINFORCE(Agent):
             jit_compile=jit_compile,
             run_eagerly=run_eagerly,
         )
+        scale_losses(self)
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given."""
@@ -136,18 +143,19 @@ class REINFORCE(Agent):
 
     def policy(self, observation: Any) -> tf.Tensor:
         """Parameters of the actions, `[B, P]`, and then the value if there is a baseline."""
-        parameters = self.actor(observation, training=False)
+        parameters = float32(self.actor(observation, training=False))
         if not self.baseline:
             return parameters
-        return tf.concat([parameters, self.critic(observation, training=False)], axis=-1)
+        value = float32(self.critic(observation, training=False))
+        return tf.concat([parameters, value], axis=-1)
 
     def call(self, observation: Any) -> tf.Tensor:
         """Greedy actions `[B, ...]`: the likeliest."""
-        return self._actions.mode(self.actor(observation, training=False))
+        return self._actions.mode(float32(self.actor(observation, training=False)))
 
     def sample(self, observation: Any) -> tf.Tensor:
         """Sampled actions `[B, ...]`, for a Box clipped to its bounds."""
-        return self._actions.draw(self.actor(observation, training=False))
+        return self._actions.draw(float32(self.actor(observation, training=False)))
 
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Sampled actions `[B, ...]`, which for a Box may lie beyond its bounds."""
@@ -157,22 +165,28 @@ class REINFORCE(Agent):
         """One step on the episodes of an update."""
         weight = batch["weight"]
         with tf.GradientTape() as tape:
-            parameters = self.actor(batch["observation"], training=True)
+            parameters = float32(self.actor(batch["observation"], training=True))
             log_prob = self._actions.log_prob(parameters, batch["action"])
             policy_losses = losses.policy_gradient_loss(log_prob, batch["advantage"])
             policy_loss = tf.reduce_mean(weight * policy_losses)
             entropy = tf.reduce_mean(weight * self._actions.entropy(parameters))
             value_loss = self._value_loss(batch)
+            layer_loss = self.layer_loss(self.actor, self.critic)
             loss = policy_loss + self.value_cost * value_loss - self.entropy_cost * entropy
+            loss += layer_loss
         self.minimize(loss, tape, self.trainable_variables, self.optimizer)
         return self.track(
-            loss=loss, policy_loss=policy_loss, value_loss=value_loss, entropy=entropy
+            loss=loss,
+            policy_loss=policy_loss,
+            value_loss=value_loss,
+            entropy=entropy,
+            regularization_loss=layer_loss,
         )
 
     def _value_loss(self, batch: dict[str, Any]) -> tf.Tensor:
         if not self.baseline:
             return tf.zeros(())
-        v_tm1 = tf.squeeze(self.critic(batch["observation"], training=True), axis=-1)
+        v_tm1 = tf.squeeze(float32(self.critic(batch["observation"], training=True)), axis=-1)
         return tf.reduce_mean(batch["weight"] * losses.l2(batch["return"] - v_tm1))
 
     def get_config(self) -> dict[str, Any]:

@@ -11,9 +11,17 @@ from kerasrl import losses
 from kerasrl.agents.action_scale import ActionScale
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_action_space, check_bounded, check_network
+from kerasrl.agents.precision import float32, scale_losses
 from kerasrl.callbacks import Collect, TargetUpdate
 from kerasrl.errors import ArgumentError
-from kerasrl.networks import MLP, Target, observation_features, tanh_gaussian_sample, twin
+from kerasrl.networks import (
+    MLP,
+    Target,
+    last_layer_dtype,
+    observation_features,
+    tanh_gaussian_sample,
+    twin,
+)
 
 _MIN_LOG_STD, _MAX_LOG_STD = -20.0, 2.0
 
@@ -109,6 +117,7 @@ class SAC(Agent):
             self.temperature_optimizer = keras.optimizers.get(
                 temperature_optimizer or keras.optimizers.Adam(3e-4)
             )
+        scale_losses(self)
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given, the twin, and the target critics."""
@@ -121,13 +130,13 @@ class SAC(Agent):
         # Features for each network: a layer that both had would be saved with one of them only.
         if actor is None:
             inputs, features = observation_features(self.observation_space, normalize)
-            parameters = keras.layers.Dense(2 * size)(MLP((256, 256))(features))
-            actor = keras.Model(inputs, parameters, name="actor")
+            head = keras.layers.Dense(2 * size, dtype=last_layer_dtype())
+            actor = keras.Model(inputs, head(MLP((256, 256))(features)), name="actor")
         inputs, features = observation_features(self.observation_space, normalize)
         action = keras.Input((size,), name="action")
         if critic is None:
             joint = keras.layers.Concatenate()([features, action])
-            value = keras.layers.Dense(1)(MLP((256, 256))(joint))
+            value = keras.layers.Dense(1, dtype=last_layer_dtype())(MLP((256, 256))(joint))
             critic = keras.Model([inputs, action], value, name="critic")
         specs = [self.observation_spec, tf.TensorSpec((size,), tf.float32)]
         check_network("actor", actor, specs[0], (None, 2 * size))
@@ -156,7 +165,7 @@ class SAC(Agent):
 
     def policy(self, observation: Any) -> tf.Tensor:
         """Parameters of the Gaussian before tanh, float `[B, 2 * A]`."""
-        return self.actor(observation, training=False)
+        return float32(self.actor(observation, training=False))
 
     def call(self, observation: Any) -> tf.Tensor:
         """Greedy actions `[B, ...]`: the mean before tanh, squashed and scaled."""
@@ -184,8 +193,8 @@ class SAC(Agent):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critics, the actor and the temperature."""
-        critic_loss = self._update_critic(batch)
-        actor_loss, log_prob = self._update_actor(batch["observation"])
+        critic_loss, of_critic = self._update_critic(batch)
+        actor_loss, log_prob, of_actor = self._update_actor(batch["observation"])
         temperature_loss = self._update_temperature(log_prob)
         self.target_critic.update(self.critic, self.optimizer.iterations)
         return self.track(
@@ -195,9 +204,10 @@ class SAC(Agent):
             temperature_loss=temperature_loss,
             temperature=tf.exp(self.log_temperature),
             entropy=-tf.reduce_mean(log_prob),
+            regularization_loss=of_critic + of_actor,
         )
 
-    def _update_critic(self, batch: dict[str, Any]) -> tf.Tensor:
+    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, Any]:
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t, log_prob_t = self._sample(batch["next_observation"], salt=0)
         target = losses.soft_td_target(
@@ -208,20 +218,22 @@ class SAC(Agent):
             tf.exp(self.log_temperature),
         )
         with tf.GradientTape() as tape:
-            q_tm1 = self.critic([batch["observation"], action_tm1], training=True)  # [B, 2]
-            loss = tf.reduce_mean(losses.sac_critic_loss(q_tm1, target))
+            q_tm1 = float32(self.critic([batch["observation"], action_tm1], training=True))
+            layer_loss = self.layer_loss(self.critic)
+            loss = tf.reduce_mean(losses.sac_critic_loss(q_tm1, target)) + layer_loss  # [B, 2]
         self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
-        return loss
+        return loss, layer_loss
 
-    def _update_actor(self, observation: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _update_actor(self, observation: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.actor.trainable_variables)
             action, log_prob = self._sample(observation, salt=1)
-            q = self.critic([observation, action], training=False)
+            layer_loss = self.layer_loss(self.actor)
+            q = float32(self.critic([observation, action], training=False))
             temperature = tf.exp(self.log_temperature)
-            loss = tf.reduce_mean(losses.sac_actor_loss(q, log_prob, temperature))
+            loss = tf.reduce_mean(losses.sac_actor_loss(q, log_prob, temperature)) + layer_loss
         self.minimize(loss, tape, self.actor.trainable_variables, self.actor_optimizer)
-        return loss, log_prob
+        return loss, log_prob, layer_loss
 
     def _update_temperature(self, log_prob: tf.Tensor) -> tf.Tensor:
         if not self.learn_temperature:
@@ -235,7 +247,8 @@ class SAC(Agent):
 
     def _sample(self, observation: Any, salt: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Samples actions in [-1, 1], `[B, A]`, and their log-probabilities, `[B]`."""
-        mean, log_std = tf.split(self.actor(observation, training=True), 2, axis=-1)
+        parameters = float32(self.actor(observation, training=True))
+        mean, log_std = tf.split(parameters, 2, axis=-1)
         log_std = tf.clip_by_value(log_std, _MIN_LOG_STD, _MAX_LOG_STD)
         return tanh_gaussian_sample(mean, log_std, self.random_normal(tf.shape(mean), salt))
 

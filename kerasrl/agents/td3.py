@@ -17,9 +17,10 @@ from kerasrl.agents.checks import (
     check_positive,
 )
 from kerasrl.agents.conditional import update_if
+from kerasrl.agents.precision import float32, optimizer_variables, scale_losses
 from kerasrl.callbacks import Collect, TargetUpdate
 from kerasrl.errors import ArgumentError
-from kerasrl.networks import MLP, TanhToSpec, Target, observation_features, twin
+from kerasrl.networks import MLP, TanhToSpec, Target, last_layer_dtype, observation_features, twin
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -119,6 +120,7 @@ class TD3(Agent):
             self.actor_optimizer = keras.optimizers.get(
                 actor_optimizer or keras.optimizers.Adam(1e-3)
             )
+        scale_losses(self)
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given, the twin, and the targets."""
@@ -130,14 +132,15 @@ class TD3(Agent):
         # Features for each network: a layer that both had would be saved with one of them only.
         if actor is None:
             inputs, features = observation_features(self.observation_space, normalize)
-            output = keras.layers.Dense(self._scale.size)(MLP((400, 300))(features))
+            output = keras.layers.Dense(self._scale.size, dtype=last_layer_dtype())
+            output = output(MLP((400, 300))(features))
             output = TanhToSpec(self._scale.low, self._scale.high)(output)
             actor = keras.Model(inputs, output, name="actor")
         inputs, features = observation_features(self.observation_space, normalize)
         action = keras.Input((self._scale.size,), name="action")
         if critic is None:
             joint = keras.layers.Concatenate()([features, action])
-            value = keras.layers.Dense(1)(MLP((400, 300))(joint))
+            value = keras.layers.Dense(1, dtype=last_layer_dtype())(MLP((400, 300))(joint))
             critic = keras.Model([inputs, action], value, name="critic")
         specs = [self.observation_spec, tf.TensorSpec((self._scale.size,), tf.float32)]
         check_network("actor", actor, specs[0], (None, self._scale.size))
@@ -163,13 +166,13 @@ class TD3(Agent):
 
     def policy(self, observation: Any) -> tf.Tensor:
         """Greedy actions, then the standard deviations of the noise, float `[B, 2 * A]`."""
-        action = self.actor(observation, training=False)
+        action = float32(self.actor(observation, training=False))
         std = tf.zeros_like(action) + self.exploration_noise * self._scale.scale
         return tf.concat([action, std], axis=-1)
 
     def call(self, observation: Any) -> tf.Tensor:
         """Greedy actions `[B, ...]`."""
-        return self._scale.shaped(self.actor(observation, training=False))
+        return self._scale.shaped(float32(self.actor(observation, training=False)))
 
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Greedy actions `[B, ...]` with noise, clipped to the bounds."""
@@ -183,8 +186,8 @@ class TD3(Agent):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critics and, when it is due, the actor."""
-        critic_loss, q_tm1 = self._update_critic(batch)
-        actor_loss = self._update_actor_if_due(batch["observation"])
+        critic_loss, q_tm1, of_critic = self._update_critic(batch)
+        actor_loss, of_actor = self._update_actor_if_due(batch["observation"])
         self.target_critic.update(self.critic, self.optimizer.iterations)
         self.target_actor.update(self.actor, self.optimizer.iterations)
         return self.track(
@@ -192,9 +195,10 @@ class TD3(Agent):
             critic_loss=critic_loss,
             actor_loss=actor_loss,
             q_value=tf.reduce_mean(q_tm1),
+            regularization_loss=of_critic + of_actor,
         )
 
-    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
+    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t = self._target_action(batch["next_observation"])
         q_t = self.target_critic([batch["next_observation"], action_t])  # [B, 2]
@@ -202,11 +206,12 @@ class TD3(Agent):
             batch["reward"], self.discount * batch["discount"], tf.reduce_min(q_t, axis=-1)
         )
         with tf.GradientTape() as tape:
-            q_tm1 = self.critic([batch["observation"], action_tm1], training=True)  # [B, 2]
-            errors = target[:, tf.newaxis] - q_tm1
-            loss = tf.reduce_mean(tf.reduce_sum(losses.l2(errors), axis=-1))
+            q_tm1 = float32(self.critic([batch["observation"], action_tm1], training=True))
+            layer_loss = self.layer_loss(self.critic)
+            errors = target[:, tf.newaxis] - q_tm1  # [B, 2]
+            loss = tf.reduce_mean(tf.reduce_sum(losses.l2(errors), axis=-1)) + layer_loss
         self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
-        return loss, q_tm1
+        return loss, q_tm1, layer_loss
 
     def _target_action(self, observation: Any) -> tf.Tensor:
         """The target's actions in [-1, 1] with clipped noise, `[B, A]`."""
@@ -217,23 +222,26 @@ class TD3(Agent):
         clip = self.target_noise_clip
         return tf.clip_by_value(action + tf.clip_by_value(noise, -clip, clip), -1.0, 1.0)
 
-    def _update_actor_if_due(self, observation: Any) -> tf.Tensor:
+    def _update_actor_if_due(self, observation: Any) -> tuple[tf.Tensor, tf.Tensor]:
         due = tf.equal(self.optimizer.iterations % self.policy_delay, 0)
         variables = self.actor.trainable_variables
         with tf.init_scope():
             self.actor_optimizer.build(variables)
-        changed = [*variables, *self.actor_optimizer.variables]
-        loss = update_if(due, lambda: self._update_actor(observation), changed)
-        return self.policy_delay * loss  # So that its mean is that of the updates that were due.
+        changed = [*variables, *optimizer_variables(self.actor_optimizer)]
+        figures = update_if(due, lambda: self._update_actor(observation), changed, shape=(2,))
+        # So that their means are those of the updates that were due.
+        return tuple(tf.unstack(self.policy_delay * figures))
 
     def _update_actor(self, observation: Any) -> tf.Tensor:
+        """The actor's loss, and what of it is its layers'."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.actor.trainable_variables)
             action = self._scale.to_unit(self.actor(observation, training=True))
-            q = self.critic([observation, action], training=False)
-            loss = -tf.reduce_mean(q[:, 0])
+            layer_loss = self.layer_loss(self.actor)
+            q = float32(self.critic([observation, action], training=False))
+            loss = layer_loss - tf.reduce_mean(q[:, 0])
         self.minimize(loss, tape, self.actor.trainable_variables, self.actor_optimizer)
-        return loss
+        return tf.stack([loss, tf.cast(layer_loss, tf.float32)])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, networks serialized."""

@@ -12,7 +12,9 @@ from kerasrl.networks.dueling import DuelingHead
 from kerasrl.networks.features import OneHot, observation_features
 from kerasrl.networks.gaussian_head import GaussianHead
 from kerasrl.networks.heads import DiscreteValuedHead, NearZeroInitializedDense
+from kerasrl.networks.last_layer import last_layer_dtype
 from kerasrl.networks.layer_norm_mlp import LayerNormMLP
+from kerasrl.networks.layer_tree import all_layers
 from kerasrl.networks.mlp import MLP
 from kerasrl.networks.nature_cnn import NatureCNN
 from kerasrl.networks.noise import ClippedGaussian, OrnsteinUhlenbeck
@@ -42,8 +44,10 @@ __all__ = [
     "Target",
     "accept_nests",
     "action_distribution",
+    "all_layers",
     "clip_to_bounds",
     "clone",
+    "last_layer_dtype",
     "observation_features",
     "tanh_gaussian_log_prob",
     "tanh_gaussian_sample",

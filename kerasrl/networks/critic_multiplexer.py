@@ -30,7 +30,7 @@ class CriticMultiplexer(keras.layers.Layer):
         self.critic_network = critic_network
         self.action_network = action_network
         self.observation_network = observation_network
-        self.flatten = keras.layers.Flatten()
+        self.flatten = keras.layers.Flatten(dtype=self.dtype_policy)
 
     def call(self, inputs: Any) -> tf.Tensor:
         """Maps `[observation, action]`, nests of tensors `[B, ...]`, to one tensor."""

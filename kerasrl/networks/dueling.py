@@ -10,6 +10,8 @@ import tensorflow as tf
 class DuelingHead(keras.layers.Layer):
     """Action values as a state value plus advantages of mean zero.
 
+    Under a policy of mixed precision it computes in float32, as a last layer should.
+
     Args:
         num_actions: int.
 
@@ -18,10 +20,10 @@ class DuelingHead(keras.layers.Layer):
     """
 
     def __init__(self, num_actions: int, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.num_actions = num_actions
-        self.value = keras.layers.Dense(1)
-        self.advantage = keras.layers.Dense(num_actions)
+        self.value = keras.layers.Dense(1, dtype=self.variable_dtype)
+        self.advantage = keras.layers.Dense(num_actions, dtype=self.variable_dtype)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float features `[B, D]` to float action values `[B, num_actions]`."""

@@ -10,6 +10,8 @@ import tensorflow as tf
 class GaussianHead(keras.layers.Layer):
     """Means that depend on the features, and standard deviations that do not.
 
+    Under a policy of mixed precision it computes in float32, as a last layer should.
+
     Args:
         size: int, A, the dimensions of an action.
         log_std: float, the initial logarithm of every standard deviation.
@@ -26,12 +28,17 @@ class GaussianHead(keras.layers.Layer):
         kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.size = size
         self.initial_log_std = log_std
-        self.mean = keras.layers.Dense(size, kernel_initializer=kernel_initializer)
+        self.mean = keras.layers.Dense(
+            size, kernel_initializer=kernel_initializer, dtype=self.variable_dtype
+        )
         self.log_std = self.add_weight(
-            "log_std", (size,), initializer=keras.initializers.Constant(log_std)
+            "log_std",
+            (size,),
+            initializer=keras.initializers.Constant(log_std),
+            experimental_autocast=False,
         )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,8 @@ from kerasrl.errors import ArgumentError
 class DiscreteValuedHead(keras.layers.Layer):
     """The distribution of a value, as the logits of fixed, evenly spaced atoms.
 
+    Under a policy of mixed precision it computes in float32, as a last layer should.
+
     Args:
         minimum: float, the least atom.
         maximum: float, the greatest.
@@ -27,7 +29,7 @@ class DiscreteValuedHead(keras.layers.Layer):
     """
 
     def __init__(self, minimum: float, maximum: float, num_atoms: int, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         if not (np.isfinite([minimum, maximum]).all() and minimum < maximum and num_atoms >= 2):
             raise ArgumentError(
                 "DiscreteValuedHead needs a finite minimum < maximum and num_atoms >= 2; received "
@@ -37,7 +39,7 @@ class DiscreteValuedHead(keras.layers.Layer):
         self.maximum = maximum
         self.num_atoms = num_atoms
         self.atoms = np.linspace(minimum, maximum, num_atoms, dtype=np.float32)
-        self.logits = keras.layers.Dense(num_atoms)
+        self.logits = keras.layers.Dense(num_atoms, dtype=self.variable_dtype)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float features `[..., D]` to logits `[..., N]`."""

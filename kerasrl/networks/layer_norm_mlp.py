@@ -46,10 +46,10 @@ class LayerNormMLP(keras.layers.Layer):
         activations = [self.activation] * (len(self.units) - 1)
         if activations and not activate_final:
             activations[-1] = None
-        self.first = _dense(self.units[0], None)
-        self.normalization = keras.layers.LayerNormalization(epsilon=1e-5)
+        self.first = _dense(self.units[0], None, self.dtype_policy)
+        self.normalization = keras.layers.LayerNormalization(epsilon=1e-5, dtype=self.dtype_policy)
         self.stack = [
-            _dense(width, function)
+            _dense(width, function, self.dtype_policy)
             for width, function in zip(self.units[1:], activations, strict=True)
         ]
 
@@ -73,6 +73,6 @@ class LayerNormMLP(keras.layers.Layer):
         }
 
 
-def _dense(units: int, activation: Any) -> keras.layers.Dense:
+def _dense(units: int, activation: Any, dtype: Any) -> keras.layers.Dense:
     initializer = keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform")
-    return keras.layers.Dense(units, activation, kernel_initializer=initializer)
+    return keras.layers.Dense(units, activation, kernel_initializer=initializer, dtype=dtype)

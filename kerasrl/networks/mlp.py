@@ -30,7 +30,10 @@ class MLP(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.stack = [
             keras.layers.Dense(
-                width, self.activation, kernel_initializer=_fresh(self.kernel_initializer)
+                width,
+                self.activation,
+                kernel_initializer=_fresh(self.kernel_initializer),
+                dtype=self.dtype_policy,
             )
             for width in self.units
         ]

@@ -23,11 +23,11 @@ class NatureCNN(keras.layers.Layer):
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.stack = [
-            keras.layers.Conv2D(32, 8, 4, activation="relu"),
-            keras.layers.Conv2D(64, 4, 2, activation="relu"),
-            keras.layers.Conv2D(64, 3, 1, activation="relu"),
-            keras.layers.Flatten(),
-            keras.layers.Dense(512, "relu"),
+            keras.layers.Conv2D(32, 8, 4, activation="relu", dtype=self.dtype_policy),
+            keras.layers.Conv2D(64, 4, 2, activation="relu", dtype=self.dtype_policy),
+            keras.layers.Conv2D(64, 3, 1, activation="relu", dtype=self.dtype_policy),
+            keras.layers.Flatten(dtype=self.dtype_policy),
+            keras.layers.Dense(512, "relu", dtype=self.dtype_policy),
         ]
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

@@ -11,8 +11,10 @@ from kerasrl.errors import ArgumentError, SpaceError
 
 
 class _ToSpec(keras.layers.Layer):
+    """It computes in the dtype of variables: bounds may be more than a float16 can be."""
+
     def __init__(self, minimum: Any, maximum: Any = None, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         if isinstance(minimum, gym.Space) and maximum is None:
             minimum, maximum = self._of_space(minimum)
         if maximum is None:
@@ -90,6 +92,7 @@ class ClipToSpec(_ToSpec):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float `[..., *shape]`, or with the shape flattened, to the same."""
+        inputs = tf.cast(inputs, self.variable_dtype)
         return tf.clip_by_value(inputs, *self._bounds(inputs))
 
 
@@ -105,6 +108,7 @@ class RescaleToSpec(_ToSpec):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float `[..., *shape]`, or with the shape flattened, to the same."""
+        inputs = tf.cast(inputs, self.variable_dtype)
         return _stretched(inputs, *self._bounds(inputs))
 
 
@@ -120,6 +124,7 @@ class TanhToSpec(_ToSpec):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float `[..., *shape]`, or with the shape flattened, to the same."""
+        inputs = tf.cast(inputs, self.variable_dtype)
         minimum, maximum = self._bounds(inputs)
         # A space refuses what rounding has carried past its bounds.
         return tf.clip_by_value(_stretched(tf.tanh(inputs), minimum, maximum), minimum, maximum)

@@ -29,7 +29,8 @@ class Target(keras.layers.Layer):
     """
 
     def __init__(self, source: keras.Model, **kwargs: Any):
-        super().__init__(trainable=False, **kwargs)
+        # Observations reach the copy as they are, whatever it computes in.
+        super().__init__(trainable=False, dtype="float32", autocast=False, **kwargs)
         self.period = self.add_weight("period", (), tf.int64, _constant(1), trainable=False)
         self.step_size = self.add_weight("step_size", (), None, _constant(1.0), trainable=False)
         self.network, self._pairing = paired_clone(source)
@@ -37,8 +38,8 @@ class Target(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """The copy's output for `inputs`."""
-        return self.network(inputs, training=False)
+        """The copy's output for `inputs`, floats as float32."""
+        return tf.nest.map_structure(_float32, self.network(inputs, training=False))
 
     def update(self, source: keras.Model, step: tf.Tensor) -> None:
         """Moves towards `source` if `step` is a multiple of the period, and has its statistics.
@@ -75,6 +76,10 @@ def _move(target: tf.Variable, source: tf.Variable, fraction: tf.Tensor) -> None
         moved = target + tf.cast(fraction, target.dtype) * (source - target)
         moved = tf.where(fraction < 1, moved, source)  # An exact copy, whatever the target was.
     target.assign(tf.where(fraction > 0, moved, target))
+
+
+def _float32(output: tf.Tensor) -> tf.Tensor:
+    return tf.cast(output, tf.float32) if output.dtype.is_floating else output
 
 
 def _constant(value: float) -> keras.initializers.Initializer:

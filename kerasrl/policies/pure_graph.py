@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from kerasrl.errors import NetworkError
+from kerasrl.policies.float32_graph import as_float32, computing_in_float32
 from kerasrl.policies.rewriting import (
     CALLS,
     READS,
@@ -92,24 +93,45 @@ class PureGraph:
 
     def call(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
         """Computes the policy's output; to be traced."""
+        return self._imported(self._definition, self._mapped(inputs))
+
+    def call_in_float32(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
+        """Computes it in no order, and in float32, for TensorFlow Lite; to be called without a state.
+
+        Inputs and outputs have the dtypes that they have in `call`.
+        """
+        definition = computing_in_float32(_without_order(self._definition))
+        mapped = {name: as_float32(value) for name, value in self._mapped(inputs).items()}
+        outputs = self._imported(definition, mapped)
+        return [
+            tf.cast(output, own.dtype)
+            for output, own in zip(outputs, self._graph.outputs, strict=True)
+        ]
+
+    def _mapped(self, inputs: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         names = [*self._sources, *[f"{name}:0" for name in self._names]]
         mapped = dict(zip(names, inputs, strict=True))
         for name, outer in self._captures.items():
             if name not in self._names:
                 mapped[f"{name}:0"] = _constant(outer)
+        return mapped
+
+    def _imported(self, definition: Any, mapped: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        elements = [output.name for output in self._graph.outputs]
         return tf.graph_util.import_graph_def(
-            self._definition,
-            input_map=mapped,
-            return_elements=[output.name for output in self._graph.outputs],
+            definition, input_map=mapped, return_elements=elements
         )
 
-    def without_order(self) -> "PureGraph":
-        """Leaves out what makes one operation wait for another; to be called without a state."""
-        for node in self._definition.node:
-            data = [name for name in node.input if not name.startswith("^")]
-            del node.input[:]
-            node.input.extend(data)
-        return self
+
+def _without_order(definition: Any) -> Any:
+    """A copy that leaves out what makes one operation wait for another."""
+    copy = tf.compat.v1.GraphDef()
+    copy.CopyFrom(definition)
+    for node in copy.node:
+        data = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(data)
+    return copy
 
 
 def _weight(number: int, name: str, outer: Any, definition: Any) -> Weight | None:

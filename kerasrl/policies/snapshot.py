@@ -118,7 +118,7 @@ class _Lite:
     """Acting through TensorFlow Lite's interpreter."""
 
     def __init__(self, graph: PureGraph):
-        function = tf.compat.v1.wrap_function(graph.without_order().call, graph.inputs)
+        function = tf.compat.v1.wrap_function(graph.call_in_float32, graph.inputs)
         with muted():
             converter = tf.lite.TFLiteConverter.from_concrete_functions([function], function)
             self._interpreter = tf.lite.Interpreter(

@@ -20,6 +20,7 @@ from kerasrl.saving.differences import compare, table
 from kerasrl.saving.hdf5 import read_arrays
 
 _PREFIX = "whole/"
+_SCALE = re.compile(r"vars/(\w*optimizer)_(loss_scale|good_steps)")
 _EARLIER = re.compile("/(optimizer|metrics)/")  # Of a network; the agent's have no slash before.
 
 
@@ -75,6 +76,9 @@ def matched(agent: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.n
     kept = {
         name: array for name, array in arrays.items() if name in here or not _EARLIER.search(name)
     }
+    # Files of earlier versions are without the scales of losses.
+    scales = {name: array for name, array in here.items() if _SCALE.fullmatch(name)}
+    kept = scales | kept
     rows = compare(_described(here), _described(kept))
     if rows:
         raise MismatchError(
@@ -131,7 +135,8 @@ def make_slots(agent: keras.Model) -> None:
 
 
 def _owner(name: str) -> str:
-    return name.partition("/")[0]
+    scale = _SCALE.fullmatch(name)
+    return scale[1] if scale else name.partition("/")[0]
 
 
 def _optimizers(arrays: dict[str, np.ndarray]) -> set[str]:

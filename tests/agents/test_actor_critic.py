@@ -165,3 +165,92 @@ def test_a_time_limit_does_not_lower_the_values(kind):
         verbose=0,
     )
     np.testing.assert_allclose(agent.critic(np.ones((1, 1), "f")), [[5.0]], atol=0.1)
+
+
+def linear_on_box(kind, box):
+    """An agent whose networks have no hidden layer and begin alike, for actions of a Box."""
+    agent_class = getattr(kerasrl, kind.upper())
+    options = {"baseline": True} if kind == "reinforce" else {}
+    networks = [keras.Sequential([keras.Input(4), keras.layers.Dense(n)]) for n in (2, 1)]
+    agent = agent_class(*networks, entropy_cost=0.1, **options)
+    agent.build(kerasrl.envs.EnvSpec(gym.spaces.Box(-1, 1, (4,), np.float32), box))
+    rng = np.random.default_rng(0)
+    for network in networks:
+        network.set_weights([rng.normal(scale=0.3, size=w.shape) for w in network.get_weights()])
+    agent.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    return agent
+
+
+@pytest.mark.regression(33)
+@pytest.mark.parametrize("kind", ["ppo", "a2c", "reinforce"])
+def test_an_update_is_the_same_whatever_the_bounds(kind, examples):
+    unit = np.random.default_rng(1).normal(size=(8, 1))
+    updated, logged = [], []
+    for low, high in ((-1, 1), (0, 300), (-1e-3, 1e-3), (-7, -3)):
+        agent = linear_on_box(kind, gym.spaces.Box(low, high, (1,), np.float32))
+        action = ((high + low) / 2 + (high - low) / 2 * unit).astype(np.float32)
+        batch = {k: tf.constant(v) for k, v in examples(agent, action=action).items()}
+        logged.append([float(value) for value in agent.train_step(batch).values()])
+        updated.append(np.concatenate([w.ravel() for w in agent.actor.get_weights()]))
+        # What it explores with is as far from the middle, in halves of the range.
+        output = agent.policy(batch["observation"]).numpy()
+        explored = agent.explore(output, np.random.default_rng(2))
+        updated[-1] = np.append(updated[-1], (explored - (high + low) / 2) * 2 / (high - low))
+    for other, log in zip(updated[1:], logged[1:], strict=True):
+        np.testing.assert_allclose(other, updated[0], atol=1e-5)
+        np.testing.assert_allclose(log, logged[0], rtol=1e-4)
+
+
+class Throw(gym.Env):
+    """One step: the nearer the action is to `best`, in units of `scale`, the more it pays."""
+
+    observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
+
+    def __init__(self, box, best, scale):
+        self.action_space, self.best, self.scale = box, best, scale
+
+    def reset(self, *, seed=None, options=None):
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        error = (np.asarray(action, np.float64) - self.best) / self.scale
+        return np.ones(1, np.float32), -float(np.mean(np.square(error))), True, False, {}
+
+
+LEARNED = {  # A Box, the best action, and what counts as one unit.
+    "unit": (gym.spaces.Box(-1, 1, (1,), np.float32), 0.5, 1),
+    "three": (gym.spaces.Box(0, 3, (1,), np.float32), 2.25, 1.5),
+    "wide": (gym.spaces.Box(0, 300, (1,), np.float32), 225, 150),
+    "narrow": (gym.spaces.Box(-1e-3, 1e-3, (2,), np.float32), 5e-4, 1e-3),
+    "from below": (gym.spaces.Box(0, np.inf, (1,), np.float32), 1.5, 1),
+    "from above": (gym.spaces.Box(-np.inf, 0, (1,), np.float32), -1.5, 1),
+    "mixed": (
+        gym.spaces.Box(np.float32([0, -np.inf, 4]), np.float32([300, np.inf, 4])),
+        [225, 0.5, 4],
+        [150, 1, 1],
+    ),
+    "float64": (gym.spaces.Box(1e4, 1e4 + 1, (1,), np.float64), 1e4 + 0.75, 0.5),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.regression(33)
+@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("kind", ["ppo", "a2c", "reinforce"])
+def test_the_best_action_is_found_whatever_the_bounds(kind, name):
+    box, best, scale = LEARNED[name]
+    networks = [keras.Sequential([keras.Input(1), keras.layers.Dense(2 * box.shape[0])])]
+    options = {"update_epochs": 4} if kind == "ppo" else {}
+    agent = getattr(kerasrl, kind.upper())(*networks, **options)
+    agent.compile(keras.optimizers.Adam(0.02))
+    collector = CollectEpisodes(32, 1) if kind == "reinforce" else CollectRollouts(32)
+    agent.fit(
+        Throw(box, np.array(best), np.array(scale)),
+        steps_per_epoch=200,
+        batch_size=32 if kind == "ppo" else None,
+        callbacks=[collector],
+        seed=0,
+        verbose=0,
+    )
+    action = agent(np.ones((1, 1), np.float32)).numpy()[0].astype(np.float64)
+    np.testing.assert_allclose((action - best) / scale, np.zeros(box.shape), atol=0.2)

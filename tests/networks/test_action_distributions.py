@@ -201,6 +201,88 @@ def test_number_of_parameters():
     assert numbers == [4, 3, 3, 1, 8, 5, 14, 6, 12, 4, 6, 8, 2]
 
 
+INF = np.inf
+# The bounds, and what -1, 0 and 1 stand for; where they are constant, only what 0 stands for.
+SCALED = {
+    "wide": (spaces.Box(0, 300, (2,), np.float32), [0, 0], [150, 150], [300, 300]),
+    "narrow": (spaces.Box(-1e-3, 1e-3, (1,), np.float32), [-1e-3], [0], [1e-3]),
+    "asymmetric": (spaces.Box(np.float32([-4, 0]), np.float32([2, 3])), [-4, 0], [-1, 1.5], [2, 3]),
+    "far": (spaces.Box(1e6, 1e6 + 1, (1,), np.float32), [1e6], [1e6 + 0.5], [1e6 + 1]),
+    "very far": (spaces.Box(1e9, 1e9 + 1, (1,), np.float64), [1e9], [1e9 + 0.5], [1e9 + 1]),
+    "from below": (spaces.Box(5, INF, (1,), np.float32), [5], [6], [7]),
+    "from above": (spaces.Box(-INF, -5, (1,), np.float32), [-7], [-6], [-5]),
+    "per dimension": (
+        spaces.Box(np.float32([-INF, -2, 0, -INF]), np.float32([INF, 4, INF, 0])),
+        [-1, -2, 0, -2],
+        [0, 1, 1, -1],
+        [1, 4, 2, 0],
+    ),
+    "matrix": (spaces.Box(0, 8, (2, 1), np.float64), [0, 0], [4, 4], [8, 8]),
+    "the largest numbers": (
+        spaces.Box(np.float32(-3.4028235e38), np.float32(3.4028235e38), (1,)),
+        [-1],
+        [0],
+        [1],
+    ),
+}
+
+
+@pytest.mark.regression(33)
+@pytest.mark.parametrize("name", SCALED)
+def test_parameters_are_on_the_scale_of_the_bounds(name):
+    space, *expected = SCALED[name]
+    distribution = action_distribution(space)
+    size = len(expected[0])
+    for unit, actions in zip((-1.0, 0.0, 1.0), expected, strict=True):
+        actions = np.reshape(actions, (1, *space.shape)).astype(space.dtype)
+        parameters = np.float32([[unit] * size + [-30.0] * size])
+        drawn = distribution.sample(parameters, np.random.default_rng(0))
+        assert drawn.dtype == space.dtype
+        np.testing.assert_allclose(
+            drawn, actions, rtol=1e-12 if space.dtype == np.float64 else 1e-6, atol=1e-9
+        )
+        mode = distribution.mode(tf.constant(parameters)).numpy()
+        assert space.contains(mode[0])
+        np.testing.assert_allclose(mode, actions, rtol=1e-6, atol=1e-9)
+        # The density of what is `unit` under a standard normal, for every number of the action.
+        log_prob = distribution.log_prob(tf.zeros((1, 2 * size)), tf.constant(actions))
+        standard = -0.5 * unit**2 - 0.5 * np.log(2 * np.pi)
+        np.testing.assert_allclose(log_prob, [size * standard], rtol=1e-5)
+    entropy = distribution.entropy(tf.zeros((1, 2 * size)))
+    np.testing.assert_allclose(entropy, [size * 0.5 * np.log(2 * np.pi * np.e)], rtol=1e-5)
+
+
+@pytest.mark.regression(33)
+def test_draws_fill_half_of_the_range_to_either_side():
+    for low, high in ((0, 300), (-1e-3, 1e-3), (1e6, 1e6 + 64)):
+        distribution = action_distribution(spaces.Box(low, high, (1,), np.float32))
+        drawn = distribution.sample(np.zeros((20_000, 2), "f"), np.random.default_rng(0))
+        unit = (drawn.astype(np.float64) - low) / (high - low) * 2 - 1
+        np.testing.assert_allclose([unit.mean(), unit.std()], [0, 1], atol=0.03)
+        clipped = distribution.draw(tf.zeros((2_000, 2))).numpy()
+        assert clipped.min() == np.float32(low) and clipped.max() == np.float32(high)
+        assert 0.6 < ((clipped > low) & (clipped < high)).mean() < 0.75  # Within a deviation.
+
+
+@pytest.mark.regression(33)
+def test_a_constant_number_is_neither_drawn_nor_learned():
+    space = spaces.Box(np.float32([3, 0]), np.float32([3, 2]))
+    distribution, alone = (action_distribution(s) for s in (space, spaces.Box(0, 2, (1,))))
+    parameters = tf.constant([[7.0, 0.25, 5.0, -1.0]])
+    drawn = distribution.sample(parameters.numpy(), np.random.default_rng(0))
+    assert drawn[0, 0] == 3
+    of_one, action = tf.constant([[0.25, -1.0]]), tf.constant([[3.0, 0.5]])
+    with tf.GradientTape() as tape:
+        tape.watch(parameters)
+        log_prob = distribution.log_prob(parameters, action)
+        entropy = distribution.entropy(parameters)
+        total = log_prob + entropy
+    np.testing.assert_allclose(log_prob, alone.log_prob(of_one, action[:, 1:]), rtol=1e-6)
+    np.testing.assert_allclose(entropy, alone.entropy(of_one), rtol=1e-6)
+    gradient = tape.gradient(total, parameters).numpy()[0]
+    assert (gradient[[0, 2]] == 0).all() and (gradient[[1, 3]] != 0).all()
+
+
 X = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 
 
