@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerasrl.agents import building, evaluating, fitting, resuming, training
 from kerasrl.agents.checks import check_fraction, check_positive
+from kerasrl.agents.ending import TrainFunction
 from kerasrl.agents.noise import stateless_normal
 from kerasrl.agents.persistent import Persistent
 from kerasrl.callbacks import Collect
@@ -51,6 +52,9 @@ class Agent(Persistent):
         observation_space, action_space: `gymnasium.Space`s, None before the agent is built.
         env_steps: int64 weight, environment steps collected in the agent's life; like every weight
             it goes back when weights are restored.
+        gradient_steps: int64 weight, gradient steps taken in the agent's life, whatever optimizers
+            it was compiled with; there once the agent is built.
+        settings: tuple of str, the names of the weights that `setting` made.
         run: `kerasrl.agents.fitting.Run` while `fit` is at work, else None.
     """
 
@@ -80,6 +84,7 @@ class Agent(Persistent):
             self.env_steps = self._counter("env_steps")
             self.noise_seed = self._counter("noise_seed")
         self.reseed(None)
+        self.settings: tuple[str, ...] = ()
         self._trackers = [keras.metrics.Mean(name) for name in self.log_names]
 
     def build_networks(self) -> None:
@@ -123,6 +128,8 @@ class Agent(Persistent):
         self.observation_space, self.action_space = spec.observation_space, spec.action_space
         with self.distribute_strategy.scope():
             self.build_networks()
+            # Last, so that the variables before it keep their numbers in files.
+            self.gradient_steps = self._counter("gradient_steps")
         self.built = True
 
     def fit(
@@ -276,7 +283,7 @@ class Agent(Persistent):
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
     def track(self, **values: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Updates the running means of an epoch and returns them, as `train_step` has to."""
+        """Counts the gradient step, and returns the epoch's running means, as `train_step` has to."""
         if set(values) != set(self.log_names):
             raise ArgumentError(
                 f"track needs the values that {type(self).__name__}.log_names lists, "
@@ -284,13 +291,14 @@ class Agent(Persistent):
             )
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name])
+        self.gradient_steps.assign_add(1)
         return {tracker.name: tracker.result() for tracker in self._trackers}
 
     def random_normal(self, shape: Any, salt: int) -> tf.Tensor:
         """Draws standard normal noise for this gradient step.
 
-        It is a function of `noise_seed`, the optimizer's step and `salt` alone: the same eagerly,
-        in a graph and under XLA, and each replica has its own part of one global draw.
+        It is a function of `noise_seed`, `gradient_steps` and `salt` alone: the same eagerly, in a
+        graph and under XLA, and each replica has its own part of one global draw.
 
         Args:
             shape: int tensor or sequence, beginning with this replica's batch size.
@@ -299,7 +307,7 @@ class Agent(Persistent):
         Returns:
             float32 tensor of `shape`.
         """
-        return stateless_normal(shape, self.noise_seed + salt, self.optimizer.iterations)
+        return stateless_normal(shape, self.noise_seed + salt, self.gradient_steps)
 
     def reseed(self, seed: int | None) -> None:
         """Seeds `random_normal`; None seeds it from the operating system's randomness."""
@@ -307,10 +315,15 @@ class Agent(Persistent):
         self.noise_seed.assign(int(rng.integers(2**31)))
 
     def setting(self, name: str, value: float) -> tf.Variable:
-        """Adds a float32 weight that is not trained, for callbacks to change while training."""
+        """Adds a float32 weight that is not trained, for callbacks to change while training.
+
+        If the attribute that it becomes has its name, it is logged in every epoch.
+        """
         with self.distribute_strategy.scope():
             initializer = keras.initializers.Constant(value)
-            return self.add_weight(name, (), initializer=initializer, trainable=False)
+            weight = self.add_weight(name, (), initializer=initializer, trainable=False)
+        self.settings = (*self.settings, name)
+        return weight
 
     @property
     def observation_spec(self) -> Any:
@@ -347,6 +360,11 @@ class Agent(Persistent):
             "name": self.name,
         }
 
+    def make_train_function(self, force: bool = False) -> TrainFunction:
+        """Makes what Keras calls for every execution."""
+        function = super().make_train_function(force)
+        return function if isinstance(function, TrainFunction) else TrainFunction(self, function)
+
     def _maybe_load_initial_counters_from_ckpt(
         self, steps_per_epoch: int | None, initial_epoch: int
     ) -> tuple[int, int]:
@@ -357,4 +375,11 @@ class Agent(Persistent):
         )
 
     def _counter(self, name: str) -> tf.Variable:
-        return self.add_weight(name, (), tf.int64, keras.initializers.Zeros(), trainable=False)
+        return self.add_weight(
+            name,
+            (),
+            tf.int64,
+            keras.initializers.Zeros(),
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )

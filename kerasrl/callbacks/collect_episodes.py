@@ -84,15 +84,10 @@ class CollectEpisodes(QueueCollector):
         super()._restart(seed)
         self._at_start = True
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether the budget of environment steps is used up."""
-        return self._taken >= self._budget
-
     def _collect(self) -> np.ndarray:
         if not self._at_start:
             self._restart(seed=None)
-        writer = RolloutWriter(self._replay.packer, self._taken_before + self._taken)
+        writer = RolloutWriter(self._replay.packer, self._env_steps)
         num_envs = self._environments.num_envs
         columns = [list(range(env, self.episodes, num_envs)) for env in range(num_envs)]
         times = np.zeros(num_envs, np.int64)

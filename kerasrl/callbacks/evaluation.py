@@ -25,6 +25,8 @@ class Evaluation(keras.callbacks.Callback):
         ArgumentError: when `episodes` or `every_epochs` is less than 1.
     """
 
+    log_names = ("val_episode_return", "val_episode_return_std", "val_episode_length")
+
     def __init__(
         self, env: Any, episodes: int = 10, every_epochs: int = 1, seed: int | None = None
     ):
