@@ -47,7 +47,7 @@ class A2C(Agent):
         https://arxiv.org/abs/1602.01783.
     """
 
-    log_names = ("loss", "policy_loss", "value_loss", "entropy")
+    log_names = ("loss", "policy_loss", "value_loss", "entropy", "explained_variance")
     default_batch_size = None
     update_epochs = 1
 
@@ -150,7 +150,11 @@ class A2C(Agent):
             loss = policy_loss + self.value_cost * value_loss - self.entropy_cost * entropy
         self.minimize(loss, tape, self.trainable_variables, self.optimizer)
         return self.track(
-            loss=loss, policy_loss=policy_loss, value_loss=value_loss, entropy=entropy
+            loss=loss,
+            policy_loss=policy_loss,
+            value_loss=value_loss,
+            entropy=entropy,
+            explained_variance=batch["explained_variance"][0],
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -162,7 +162,8 @@ class Agent(Persistent):
         - `env_steps`: it ends when so many environment steps have been collected, warm-up
           included. They are divided into `epochs` (10 if not given) epochs, fewer if there are too
           few gradient steps, or into epochs of `steps_per_epoch`. Giving all three is an error.
-          Only whole rollouts are collected, so that some steps may be left over. An agent
+          Steps of several environments are taken together, and only whole rollouts are collected,
+          so that there may be more; how many is printed unless `verbose` is 0. An agent
           that learns from whole episodes has epochs of 50 updates if not told otherwise, and ends
           with the episodes that reach `env_steps`, or after `epochs`, whichever comes first.
 
@@ -237,6 +238,7 @@ class Agent(Persistent):
         num_envs: int = 1,
         seed: int | None = None,
         verbose: str | int = "auto",
+        callbacks: Any = None,
         return_dict: bool = False,
     ) -> Any:
         """Runs greedy episodes.
@@ -248,6 +250,8 @@ class Agent(Persistent):
             num_envs: int, environments to make of an id or a callable.
             seed: int, for the environments.
             verbose: 0, 1, 2 or "auto", as in Keras.
+            callbacks: list of Keras callbacks, whose `on_test_begin` and `on_test_end` are called,
+                and `on_test_batch_begin` and `on_test_batch_end` for every episode.
             return_dict: bool, whether to return a dict rather than a list.
 
         Returns:
@@ -258,7 +262,7 @@ class Agent(Persistent):
         Raises:
             ArgumentError: when `episodes` is less than 1.
         """
-        results = evaluating.evaluate(self, x, episodes, num_envs, seed, verbose)
+        results = evaluating.evaluate(self, x, episodes, num_envs, seed, verbose, callbacks)
         return results if return_dict else list(results.values())
 
     def minimize(

@@ -67,7 +67,7 @@ class D4PG(Agent):
         distributed reinforcement learning", 2020.
     """
 
-    log_names = ("loss", "critic_loss", "actor_loss", "q_value")
+    log_names = ("loss", "critic_loss", "actor_loss", "q_value", "td_error")
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class D4PG(Agent):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critic and the actor."""
-        critic_loss, q_tm1 = self._update_critic(batch)
+        critic_loss, q_tm1, td_error = self._update_critic(batch)
         actor_loss = self._update_actor(batch["observation"])
         self.target_critic.update(self.critic, self.optimizer.iterations)
         self.target_actor.update(self.actor, self.optimizer.iterations)
@@ -201,9 +201,10 @@ class D4PG(Agent):
             critic_loss=critic_loss,
             actor_loss=actor_loss,
             q_value=tf.reduce_mean(q_tm1),
+            td_error=tf.reduce_mean(tf.abs(td_error)),
         )
 
-    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
+    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t = self._scale.to_unit(self.target_actor(batch["next_observation"]))
         logits_t = self.target_critic([batch["next_observation"], action_t])  # [B, N]
@@ -216,7 +217,10 @@ class D4PG(Agent):
                 )
             )
         self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
-        return loss, self._mean(logits_tm1)
+        q_tm1 = self._mean(logits_tm1)
+        # Of the expected values; what is learned are distributions.
+        target = losses.td_target(batch["reward"], discount, self._mean(logits_t))
+        return loss, q_tm1, target - q_tm1
 
     def _update_actor(self, observation: Any) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:

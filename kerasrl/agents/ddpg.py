@@ -52,7 +52,7 @@ class DDPG(Agent):
         2014.
     """
 
-    log_names = ("loss", "critic_loss", "actor_loss", "q_value")
+    log_names = ("loss", "critic_loss", "actor_loss", "q_value", "td_error")
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class DDPG(Agent):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critic and the actor."""
-        critic_loss, q_tm1 = self._update_critic(batch)
+        critic_loss, q_tm1, td_error = self._update_critic(batch)
         actor_loss = self._update_actor(batch["observation"])
         self.target_critic.update(self.critic, self.optimizer.iterations)
         self.target_actor.update(self.actor, self.optimizer.iterations)
@@ -173,9 +173,10 @@ class DDPG(Agent):
             critic_loss=critic_loss,
             actor_loss=actor_loss,
             q_value=tf.reduce_mean(q_tm1),
+            td_error=tf.reduce_mean(tf.abs(td_error)),
         )
 
-    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
+    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t = self._scale.to_unit(self.target_actor(batch["next_observation"]))
         q_t = self.target_critic([batch["next_observation"], action_t])  # [B, 1]
@@ -185,9 +186,10 @@ class DDPG(Agent):
         with tf.GradientTape() as tape:
             q_tm1 = self.critic([batch["observation"], action_tm1], training=True)
             q_tm1 = tf.squeeze(q_tm1, axis=-1)
-            loss = tf.reduce_mean(losses.l2(target - q_tm1))
+            error = target - q_tm1
+            loss = tf.reduce_mean(losses.l2(error))
         self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
-        return loss, q_tm1
+        return loss, q_tm1, error
 
     def _update_actor(self, observation: Any) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -64,6 +64,7 @@ class PPO(Agent):
         "entropy",
         "approximate_kl",
         "clip_fraction",
+        "explained_variance",
     )
     default_batch_size = 64
 
@@ -199,6 +200,7 @@ class PPO(Agent):
             entropy=entropy,
             approximate_kl=kl,
             clip_fraction=self._mean(batch, tf.cast(clipped, tf.float32)),
+            explained_variance=batch["explained_variance"][0],
         )
 
     def _value_loss(self, v_tm1: tf.Tensor, batch: dict[str, Any]) -> tf.Tensor:

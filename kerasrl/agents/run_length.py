@@ -52,6 +52,19 @@ def _last_epoch(run: Run, updates: int, steps_per_epoch: int, initial_epoch: int
     return initial_epoch + max(0, math.ceil((updates - done) / steps_per_epoch))
 
 
+def say_what_is_more(run: Run) -> None:
+    """Prints how many environment steps are taken, if they are not the budget."""
+    if run.env_steps is None or run.environments is None:
+        return
+    collector = next(callback for callback in run.callbacks if isinstance(callback, Collector))
+    whole = collector.whole(run.env_steps)
+    if whole != run.env_steps:
+        print(
+            f"env_steps={run.env_steps} becomes {whole}, a multiple of what "
+            f"{type(collector).__name__} takes at once."
+        )
+
+
 def _whole_turns(steps: int, collector: Collector) -> int:
     """The least number of gradient steps, no fewer than `steps`, between two collections."""
     return math.ceil(steps / collector.updates_per_turn) * collector.updates_per_turn

@@ -51,7 +51,15 @@ class SAC(Agent):
         https://arxiv.org/abs/1812.05905.
     """
 
-    log_names = ("loss", "critic_loss", "actor_loss", "temperature_loss", "temperature", "entropy")
+    log_names = (
+        "loss",
+        "critic_loss",
+        "actor_loss",
+        "temperature_loss",
+        "temperature",
+        "entropy",
+        "td_error",
+    )
 
     def __init__(
         self,
@@ -179,7 +187,7 @@ class SAC(Agent):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critics, the actor and the temperature."""
-        critic_loss = self._update_critic(batch)
+        critic_loss, td_error = self._update_critic(batch)
         actor_loss, log_prob = self._update_actor(batch["observation"])
         temperature_loss = self._update_temperature(log_prob)
         self.target_critic.update(self.critic, self.optimizer.iterations)
@@ -190,9 +198,10 @@ class SAC(Agent):
             temperature_loss=temperature_loss,
             temperature=tf.exp(self.log_temperature),
             entropy=-tf.reduce_mean(log_prob),
+            td_error=tf.reduce_mean(tf.abs(td_error)),
         )
 
-    def _update_critic(self, batch: dict[str, Any]) -> tf.Tensor:
+    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t, log_prob_t = self._sample(batch["next_observation"], salt=0)
         target = losses.soft_td_target(
@@ -206,7 +215,7 @@ class SAC(Agent):
             q_tm1 = self.critic([batch["observation"], action_tm1], training=True)  # [B, 2]
             loss = tf.reduce_mean(losses.sac_critic_loss(q_tm1, target))
         self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
-        return loss
+        return loss, target[:, tf.newaxis] - q_tm1
 
     def _update_actor(self, observation: Any) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -64,6 +64,8 @@ def fit(
         building.make_slots_early(agent)
         resuming.restore(agent, run)
         epochs, steps_per_epoch = run_length.length(run, epochs, steps_per_epoch, initial_epoch)
+        if verbose:
+            run_length.say_what_is_more(run)
         run.keras_callbacks = run_callbacks.keras_callbacks(
             agent, interruption, epochs, steps_per_epoch, verbose
         )

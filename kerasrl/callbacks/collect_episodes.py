@@ -49,6 +49,10 @@ class CollectEpisodes(QueueCollector):
         """Gradient steps that a budget of environment steps allows, were all episodes one long."""
         return math.ceil(env_steps / self.episodes)
 
+    def whole(self, env_steps: int) -> int:
+        """What is asked for; how much longer the last episodes are is not known."""
+        return env_steps
+
     def prepare(self, agent: Any) -> None:
         """Copies the policy, and checks that an update can take all the episodes at once."""
         super().prepare(agent)

@@ -46,6 +46,10 @@ class CollectRollouts(QueueCollector):
         """Gradient steps that a budget of environment steps allows, the last rollout a whole one."""
         return math.ceil(env_steps / self._env_steps_per_rollout) * self.updates_per_turn
 
+    def whole(self, env_steps: int) -> int:
+        """Environment steps that are taken for a budget of so many: those of whole rollouts."""
+        return math.ceil(env_steps / self._env_steps_per_rollout) * self._env_steps_per_rollout
+
     def prepare(self, agent: Any) -> None:
         """Copies the policy, and works out how many updates a rollout is for."""
         super().prepare(agent)

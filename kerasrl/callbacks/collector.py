@@ -57,6 +57,11 @@ class Collector(keras.callbacks.Callback):
         """Gradient steps that a budget of environment steps allows, at most."""
         raise NotImplementedError(f"{type(self).__name__} must define updates(env_steps).")
 
+    def whole(self, env_steps: int) -> int:
+        """Environment steps that are taken for a budget of so many, at the least."""
+        num_envs = self._environments.num_envs
+        return math.ceil(env_steps / num_envs) * num_envs
+
     def prepare(self, agent: keras.Model) -> None:
         """Copies the policy; `fit` calls it when the environments are there."""
         run = agent.run

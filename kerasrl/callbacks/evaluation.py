@@ -13,7 +13,8 @@ class Evaluation(keras.callbacks.Callback):
 
     It adds `val_episode_return` and `val_episode_length`, means over the episodes, and
     `val_episode_return_std`, the returns' population standard deviation, to the logs.
-    `fit(validation_data=env)` makes one of these.
+    `fit(validation_data=env)` makes one of these. The `on_test_*` methods of the run's callbacks
+    are called, as by Keras; a batch is an episode.
 
     Args:
         env: whatever `fit` takes as environment; better not the one that is trained on.
@@ -56,6 +57,7 @@ class Evaluation(keras.callbacks.Callback):
             episodes=self.episodes,
             seed=self.seed,
             verbose=0,
+            callbacks=self.model.run.keras_callbacks,
             return_dict=True,
         )
         if logs is not None:

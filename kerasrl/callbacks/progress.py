@@ -14,7 +14,8 @@ from absl import logging
 from kerasrl.callbacks.columns import UNKNOWN
 
 _INTERVAL = 0.1  # Seconds from one writing of a line to the next.
-_WHILE_RUNNING = ("loss", "episode_return", "env_steps", "steps_per_second")
+_BAR = 20  # Columns.
+_WHILE_RUNNING = ("loss", "episode_return", "env_steps")
 
 
 class Line:
@@ -71,23 +72,32 @@ class Progress(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Has shown nothing yet."""
         self._line = Line()
+        self._total = self.params["steps"]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Names the epoch."""
         self._began = time.monotonic()
-        self._done = 0
+        self._done, self._before = 0, None
         if self.params["epochs"] > 1:
             self._line.end([f"Epoch {epoch + 1}/{self.params['epochs']}"])
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Notes where an epoch begins, or is gone on with."""
+        if self._before is None:
+            self._before = batch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Shows a few figures."""
         self._done = batch + 1
         if self.params["verbose"] == 1:
             known = {name: logs[name] for name in _WHILE_RUNNING if name in (logs or {})}
-            self._line.show([*self._steps(), *figures(known)])
+            seconds = max(time.monotonic() - self._began, 1e-9)
+            speed = f"{plain((self._done - self._before) / seconds)} steps/s"
+            self._line.show([*self._steps(), *figures(known), speed])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Shows all figures."""
+        self._total = self._total or self._done  # The end of a dataset is known now.
         wraps = self.params["verbose"] == 1
         self._line.end([*self._steps(), *figures(logs or {})], wraps)
 
@@ -97,9 +107,8 @@ class Progress(keras.callbacks.Callback):
             self._line.close()
 
     def _steps(self) -> list[str]:
-        steps = self.params["steps"]
-        done = f"{self._done}" if steps is None else f"{self._done}/{steps}"
-        return [done, f"{time.monotonic() - self._began:.0f}s"]
+        count = _count(self._done, self._total, self.params["verbose"] == 1)
+        return [count, f"{time.monotonic() - self._began:.0f}s"]
 
 
 class EpisodeProgress:
@@ -122,20 +131,32 @@ class EpisodeProgress:
         self._returns.append(episode_return)
         if self._verbose == 1:
             mean = math.fsum(self._returns) / len(self._returns)
-            self._line.show([*self._count(), *figures({"episode_return": mean})])
+            self._line.show([*self._so_far(), *figures({"episode_return": mean})])
 
     def end(self, results: Mapping[str, float]) -> None:
         """Shows the results."""
         if self._verbose:
-            self._line.end([*self._count(), *figures(results)], self._verbose == 1)
+            self._line.end([*self._so_far(), *figures(results)], self._verbose == 1)
 
     def close(self) -> None:
         """Leaves the line of an evaluation that was broken off."""
         self._line.close()
 
-    def _count(self) -> list[str]:
-        done = f"{len(self._returns)}/{self._episodes}"
-        return [done, f"{time.monotonic() - self._began:.0f}s"]
+    def _so_far(self) -> list[str]:
+        count = _count(len(self._returns), self._episodes, self._verbose == 1)
+        return [count, f"{time.monotonic() - self._began:.0f}s"]
+
+
+def _count(done: int, total: int | None, bar: bool) -> str:
+    """How much of the whole is done, such as `3/4 [========>...]`."""
+    if total is None:
+        return str(done)
+    count = f"{done:{len(str(total))}}/{total}"
+    if not bar:
+        return count
+    filled = min(_BAR * done // total, _BAR)
+    head = "=" * filled if done >= total else ("=" * filled + ">")[1 if filled else 0 :]
+    return f"{count} [{head:.<{_BAR}}]"
 
 
 def figures(logs: Mapping[str, Any]) -> list[str]:
