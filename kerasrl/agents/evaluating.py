@@ -9,7 +9,6 @@ import numpy as np
 from kerasrl import policies
 from kerasrl.agents import run_callbacks
 from kerasrl.callbacks.progress import EpisodeProgress
-from kerasrl.envs import Episode
 
 
 def evaluate(
@@ -53,7 +52,7 @@ class _Listener:
         callbacks.on_test_begin()
         callbacks.on_test_batch_begin(0)
 
-    def __call__(self, episode: Episode) -> None:
+    def __call__(self, episode: Any) -> None:
         self._progress.add(episode.episode_return)
         self._ended.append((episode.episode_return, episode.length))
         means = map(float, np.mean(self._ended, axis=0))

@@ -1,5 +1,6 @@
 """What `fit` and `evaluate` print while they run."""
 
+import logging
 import math
 import os
 import shutil
@@ -9,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-from absl import logging
 
 from kerasrl.callbacks.columns import UNKNOWN
 
@@ -45,7 +45,8 @@ class Line:
             sys.stdout.write("".join(f"\n{line}" for line in lines[1:]) + "\n")
             sys.stdout.flush()
         else:
-            logging.info("\n".join(lines))
+            # As in Keras, but for its making handlers for the user's root logger.
+            logging.getLogger("absl").info("\n".join(lines))
         self._shown = 0
 
     def close(self) -> None:
