@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import time
 from typing import Any
 
@@ -41,8 +42,12 @@ class Story:
         """
         seconds = time.perf_counter() - self._started
         if self._history:
+            columns = {
+                name: [None if math.isnan(value) else float(value) for value in values]
+                for name, values in history.history.items()
+            }
             with open(self._history, "w") as file:
-                json.dump(history.history, file)
+                json.dump(columns, file)
         greedy, random = (
             kerasrl.evaluate(env, policy, episodes=self._episodes, seed=self.seed)["episode_return"]
             for policy in (agent, None)

@@ -20,7 +20,12 @@ history = agent.fit(
     validation_data="Pendulum-v1",
     seed=story.seed,
 )
-baseline = kerasrl.evaluate("Pendulum-v1", seed=story.seed)  # Random actions.
-kerasrl.plot_history(history, "quickstart.png", baseline=baseline["episode_return"])
+random = kerasrl.evaluate("Pendulum-v1", seed=story.seed)  # Actions without an agent.
+kerasrl.plot_history(
+    history,
+    "quickstart.png",
+    baseline={"random actions": random["episode_return"]},
+    title="SAC on Pendulum-v1",
+)
 print("The learning curve is in quickstart.png.")
 story.report(agent, "Pendulum-v1", history)

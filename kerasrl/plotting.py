@@ -1,5 +1,6 @@
 """Pictures of how a training went."""
 
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
@@ -28,8 +29,9 @@ def plot_history(
     histories: Any,
     path: str | os.PathLike[str] | None = None,
     *,
-    baseline: float | None = None,
+    baseline: float | Mapping[str, float] | None = None,
     validation_freq: int | None = None,
+    title: str | None = None,
 ) -> "Figure":
     """Draws the return against the environment steps it took to learn.
 
@@ -37,20 +39,25 @@ def plot_history(
     seeds of one agent become their mean and a band of one population standard deviation to either
     side, over the steps that all of them have; between its epochs a seed is interpolated linearly.
 
-    Keras's `History` does not say at which epochs a value is missing. `episode_return` lacks the
-    first ones. For `val_episode_return` the epochs follow from how many values there are; where
-    several values of `validation_freq` would give as many, it has to be told.
+    Epochs whose value is NaN or None, which is that no episode ended or none was evaluated, are
+    left out. Columns that are shorter than `env_steps`, as earlier versions wrote them, do not say
+    which epochs they lack. Of `episode_return` these are the first ones. For `val_episode_return`
+    they follow from how many values there are; where several values of `validation_freq` would give
+    as many, it has to be told.
 
     Args:
         histories: what `fit` returned, or its `history` dict; a list of these, one for each seed
             of one agent; or a dict from labels to either, one for each agent.
         path: str or path of a file to save the picture in, PNG unless its suffix says otherwise.
-        baseline: float, a return to mark with a dashed line, such as the random policy's,
-            `kerasrl.evaluate(env)["episode_return"]`.
-        validation_freq: int, as it was given to `fit`.
+        baseline: float, a return to mark with a dashed line; or a dict from what it is of to that,
+            such as `{"random actions": kerasrl.evaluate(env)["episode_return"]}`.
+        validation_freq: int, as it was given to `fit`; for short columns only.
+        title: str; by default the agent's class, where one agent is drawn and its history is what
+            `fit` returned.
 
     Returns:
-        `matplotlib.figure.Figure`. It is not known to `pyplot`, so it needs no closing.
+        `matplotlib.figure.Figure`, which notebooks show as a picture. It is not known to `pyplot`,
+        so it needs no closing.
 
     Raises:
         ArgumentError: when there is nothing to draw, or it cannot be told which epochs it is from.
@@ -58,8 +65,7 @@ def plot_history(
         StackError: when matplotlib is missing.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        figure = _figure()
     except ImportError as error:
         raise StackError(
             'plot_history needs matplotlib. Install it with: pip install "kerasrl[plot]".'
@@ -70,18 +76,55 @@ def plot_history(
         label: [_curve(history, metric, validation_freq) for history in seeds]
         for label, seeds in agents.items()
     }
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_prop_cycle(color=_COLOURS)
     for label, seeds in curves.items():
         _draw(axes, label, seeds)
-    if baseline is not None:
-        axes.axhline(baseline, color="0.35", linestyle="--", label=f"baseline ({baseline:.5g})")
+    _draw_baselines(axes, baseline)
     _dress(axes, metric)
+    axes.set_title(_title(agents) if title is None else title)
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure
+
+
+def _figure() -> "Figure":
+    """A figure with a picture of itself for notebooks, which know those of pyplot only."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    class Picture(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+        def __reduce__(self) -> tuple:  # Its class cannot be found by its name.
+            return _restored, (Figure.__getstate__(self),)
+
+    figure = Picture(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _restored(state: dict[str, Any]) -> "Figure":
+    figure = _figure()
+    figure.__setstate__(state)
+    return figure
+
+
+def _title(agents: dict[str, list[Any]]) -> str:
+    models = {type(h.model).__name__ for h in agents.get("", []) if getattr(h, "model", None)}
+    return models.pop() if len(models) == 1 else ""
+
+
+def _draw_baselines(axes: "Axes", baseline: float | Mapping[str, float] | None) -> None:
+    if baseline is None:
+        return
+    named = baseline if isinstance(baseline, Mapping) else {"baseline": baseline}
+    greys = np.linspace(0.35, 0.65, len(named))
+    for (name, value), grey in zip(named.items(), greys, strict=True):
+        axes.axhline(value, color=str(grey), linestyle="--", label=f"{name} ({value:.5g})")
 
 
 def _agents(histories: Any) -> dict[str, list[Any]]:
@@ -111,7 +154,7 @@ def _is_history(value: Any) -> bool:
     if isinstance(value, keras.callbacks.History):
         return True
     return isinstance(value, Mapping) and all(
-        isinstance(numbers, Iterable) and all(isinstance(number, Real) for number in numbers)
+        isinstance(numbers, Iterable) and all(number is None or isinstance(number, Real) for number in numbers)
         for numbers in value.values()
     )
 
@@ -122,7 +165,8 @@ def _logs(history: Any) -> Mapping[str, Sequence[float]]:
 
 def _metric(histories: list[Any]) -> str:
     for metric in _METRICS:
-        if all(len(_logs(history).get(metric, ())) for history in histories):
+        columns = [_numbers(_logs(history).get(metric, ())) for history in histories]
+        if all(np.isfinite(column).any() for column in columns):
             return metric
     received = [sorted(_logs(history)) for history in histories]
     raise ArgumentError(
@@ -134,7 +178,7 @@ def _metric(histories: list[Any]) -> str:
 def _curve(history: Any, metric: str, validation_freq: int | None) -> _Curve:
     """The environment steps and the values of one history."""
     logs = _logs(history)
-    env_steps, values = np.asarray(logs.get("env_steps", ())), np.asarray(logs[metric])
+    env_steps, values = _numbers(logs.get("env_steps", ())), _numbers(logs[metric])
     if not len(env_steps):
         raise ArgumentError(
             "the returns are drawn against env_steps, which this history lacks; it holds "
@@ -145,11 +189,18 @@ def _curve(history: Any, metric: str, validation_freq: int | None) -> _Curve:
             f"a history has one value an epoch at most; received {len(values)} of {metric} for "
             f"{len(env_steps)} epochs."
         )
+    if len(values) == len(env_steps):
+        known = np.isfinite(values)
+        return env_steps[known], values[known]
     if metric == "episode_return":  # It is logged in every epoch after the first episode's end.
         return env_steps[-len(values) :], values
     first = history.epoch[0] if isinstance(history, keras.callbacks.History) else 0
     numbers = first + 1 + np.arange(len(env_steps))
     return env_steps[_evaluated(numbers, len(values), validation_freq)], values
+
+
+def _numbers(column: Iterable[float | None]) -> np.ndarray:
+    return np.array([np.nan if number is None else number for number in column], np.float64)
 
 
 def _evaluated(numbers: np.ndarray, count: int, validation_freq: int | None) -> np.ndarray:

@@ -203,6 +203,7 @@ def examples():
             "return": rng.normal(size=count).astype(np.float32),
             "weight": weight / weight.mean(),
             "env_steps": np.zeros(count, np.int64),
+            "explained_variance": np.full(count, 0.5, np.float32),
         }
         return made | columns
 

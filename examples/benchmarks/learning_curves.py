@@ -41,7 +41,7 @@ def main() -> None:
         history, result = run(arguments.example, seed, options)
         histories.append(history)
         print(json.dumps({"example": arguments.example, "seed": seed, **result}), flush=True)
-    baseline = result["random_episode_return"]
+    baseline = {"random actions": result["random_episode_return"]}
     kerasrl.plot_history({arguments.example: histories}, arguments.picture, baseline=baseline)
 
 

@@ -50,7 +50,7 @@ class A2C(Agent):
         https://arxiv.org/abs/1602.01783.
     """
 
-    log_names = ("loss", "policy_loss", "value_loss", "entropy")
+    log_names = ("loss", "policy_loss", "value_loss", "entropy", "explained_variance")
     default_batch_size = None
     update_epochs = 1
 
@@ -163,6 +163,7 @@ class A2C(Agent):
             policy_loss=policy_loss,
             value_loss=value_loss,
             entropy=entropy,
+            explained_variance=batch["explained_variance"][0],
             regularization_loss=layer_loss,
         )
 

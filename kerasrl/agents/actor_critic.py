@@ -78,8 +78,8 @@ def actor_critic_examples(
 
     Returns:
         dict of `observation`, `action`, `log_prob` of the action, `value`, `advantage`, `return`
-        (the target of the value), `weight` (0 where nothing was learned, 1 on average), and
-        `env_steps`.
+        (the target of the value), `weight` (0 where nothing was learned, 1 on average),
+        `env_steps`, and `explained_variance`, which is the rollout's for all its examples.
 
     Reference:
         Schulman et al., "High-dimensional continuous control using generalized advantage
@@ -106,7 +106,30 @@ def actor_critic_examples(
         "return": returns,
         "weight": weight,
         "env_steps": rollout["env_steps"],
+        "explained_variance": tf.zeros_like(value) + explained_variance(value, returns, weight),
     }
+
+
+def explained_variance(value: tf.Tensor, returns: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """The share of the returns' variance that the values foretell.
+
+    Args:
+        value: float `[T, N]`.
+        returns: float `[T, N]`.
+        weight: float `[T, N]`, which averages 1.
+
+    Returns:
+        float scalar: 1 for values that are right but for a constant, 0 or less for those that say
+        nothing, and 0 for returns that are all the same.
+    """
+    variance = _variance(returns, weight)
+    left = tf.math.divide_no_nan(_variance(returns - value, weight), variance)
+    return tf.where(variance > 0, 1.0 - left, 0.0)
+
+
+def _variance(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    mean = tf.reduce_mean(weight * x)
+    return tf.reduce_mean(weight * tf.square(x - mean))
 
 
 def example_weights(valid: tf.Tensor) -> tf.Tensor:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kerasrl.agents import building, evaluating, fitting, precision, resuming, training
 from kerasrl.agents.checks import check_fraction, check_positive
+from kerasrl.agents.ending import TrainFunction
 from kerasrl.agents.layer_losses import has_layer_losses, layer_loss
 from kerasrl.agents.noise import stateless_normal
 from kerasrl.agents.normalizing import Normalizing
@@ -57,6 +58,9 @@ class Agent(Persistent):
         observation_space, action_space: `gymnasium.Space`s, None before the agent is built.
         env_steps: int64 weight, environment steps collected in the agent's life; like every weight
             it goes back when weights are restored.
+        gradient_steps: int64 weight, gradient steps taken in the agent's life, whatever optimizers
+            it was compiled with; there once the agent is built.
+        settings: tuple of str, the names of the weights that `setting` made.
         run: `kerasrl.agents.fitting.Run` while `fit` is at work, else None.
     """
 
@@ -87,6 +91,7 @@ class Agent(Persistent):
             self.env_steps = self._counter("env_steps")
             self.noise_seed = self._counter("noise_seed")
         self.reseed(None)
+        self.settings: tuple[str, ...] = ()
         self._trackers = [keras.metrics.Mean(name, "float32") for name in self.log_names]
 
     def build_networks(self) -> None:
@@ -131,6 +136,8 @@ class Agent(Persistent):
         with self.distribute_strategy.scope():
             self.build_networks()
             self._track_layer_losses()
+            # Last, so that the variables before it keep their numbers in files.
+            self.gradient_steps = self._counter("gradient_steps")
         self._normalizing = Normalizing(self)
         self.built = True
         precision.scale_losses(self)
@@ -165,7 +172,8 @@ class Agent(Persistent):
         - `env_steps`: it ends when so many environment steps have been collected, warm-up
           included. They are divided into `epochs` (10 if not given) epochs, fewer if there are too
           few gradient steps, or into epochs of `steps_per_epoch`. Giving all three is an error.
-          Only whole rollouts are collected, so that some steps may be left over. An agent
+          Steps of several environments are taken together, and only whole rollouts are collected,
+          so that there may be more; how many is printed unless `verbose` is 0. An agent
           that learns from whole episodes has epochs of 50 updates if not told otherwise, and ends
           with the episodes that reach `env_steps`, or after `epochs`, whichever comes first.
 
@@ -241,6 +249,7 @@ class Agent(Persistent):
         seed: int | None = None,
         max_episode_steps: int | None = evaluating.MAX_EPISODE_STEPS,
         verbose: str | int = "auto",
+        callbacks: Any = None,
         return_dict: bool = False,
     ) -> Any:
         """Runs greedy episodes.
@@ -254,6 +263,8 @@ class Agent(Persistent):
             max_episode_steps: int, steps after which an episode that has not ended is broken off,
                 with a warning, and counts as it is so far; None for no limit.
             verbose: 0, 1, 2 or "auto", as in Keras.
+            callbacks: list of Keras callbacks, whose `on_test_begin` and `on_test_end` are called,
+                and `on_test_batch_begin` and `on_test_batch_end` for every episode.
             return_dict: bool, whether to return a dict rather than a list.
 
         Returns:
@@ -264,7 +275,9 @@ class Agent(Persistent):
         Raises:
             ArgumentError: when `episodes` or `max_episode_steps` is less than 1.
         """
-        results = evaluating.evaluate(self, x, episodes, num_envs, seed, max_episode_steps, verbose)
+        results = evaluating.evaluate(
+            self, x, episodes, num_envs, seed, max_episode_steps, verbose, callbacks
+        )
         return results if return_dict else list(results.values())
 
     def film(
@@ -367,7 +380,7 @@ class Agent(Persistent):
         return layer_loss(*networks)
 
     def track(self, **values: Any) -> dict[str, tf.Tensor]:
-        """Updates the running means of an epoch and returns them, as `train_step` has to.
+        """Counts the gradient step, and returns the epoch's running means, as `train_step` has to.
 
         Args:
             **values: float scalars by the names in `log_names`, and, if one likes, what
@@ -380,13 +393,14 @@ class Agent(Persistent):
             )
         for tracker in self._trackers:
             tracker.update_state(values.get(tracker.name, 0.0))
+        self.gradient_steps.assign_add(1)
         return {tracker.name: tracker.result() for tracker in self._trackers}
 
     def random_normal(self, shape: Any, salt: int) -> tf.Tensor:
         """Draws standard normal noise for this gradient step.
 
-        It is a function of `noise_seed`, the optimizer's step and `salt` alone: the same eagerly,
-        in a graph and under XLA, and each replica has its own part of one global draw.
+        It is a function of `noise_seed`, `gradient_steps` and `salt` alone: the same eagerly, in a
+        graph and under XLA, and each replica has its own part of one global draw.
 
         Args:
             shape: int tensor or sequence, beginning with this replica's batch size.
@@ -395,7 +409,7 @@ class Agent(Persistent):
         Returns:
             float32 tensor of `shape`.
         """
-        return stateless_normal(shape, self.noise_seed + salt, self.optimizer.iterations)
+        return stateless_normal(shape, self.noise_seed + salt, self.gradient_steps)
 
     def reseed(self, seed: int | None) -> None:
         """Seeds `random_normal`; None seeds it from the operating system's randomness."""
@@ -403,10 +417,15 @@ class Agent(Persistent):
         self.noise_seed.assign(int(rng.integers(2**31)))
 
     def setting(self, name: str, value: float) -> tf.Variable:
-        """Adds a float32 weight that is not trained, for callbacks to change while training."""
+        """Adds a float32 weight that is not trained, for callbacks to change while training.
+
+        If the attribute that it becomes has its name, it is logged in every epoch.
+        """
         with self.distribute_strategy.scope():
             initializer = keras.initializers.Constant(value)
-            return self.add_weight(name, (), initializer=initializer, trainable=False)
+            weight = self.add_weight(name, (), initializer=initializer, trainable=False)
+        self.settings = (*self.settings, name)
+        return weight
 
     @property
     def observation_spec(self) -> Any:
@@ -443,6 +462,11 @@ class Agent(Persistent):
             "name": self.name,
         }
 
+    def make_train_function(self, force: bool = False) -> TrainFunction:
+        """Makes what Keras calls for every execution."""
+        function = super().make_train_function(force)
+        return function if isinstance(function, TrainFunction) else TrainFunction(self, function)
+
     def _maybe_load_initial_counters_from_ckpt(
         self, steps_per_epoch: int | None, initial_epoch: int
     ) -> tuple[int, int]:
@@ -457,4 +481,11 @@ class Agent(Persistent):
             self._trackers.append(keras.metrics.Mean(_REGULARIZATION, "float32"))
 
     def _counter(self, name: str) -> tf.Variable:
-        return self.add_weight(name, (), tf.int64, keras.initializers.Zeros(), trainable=False)
+        return self.add_weight(
+            name,
+            (),
+            tf.int64,
+            keras.initializers.Zeros(),
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )

@@ -77,7 +77,7 @@ class D4PG(Agent):
         distributed reinforcement learning", 2020.
     """
 
-    log_names = ("loss", "critic_loss", "actor_loss", "q_value")
+    log_names = ("loss", "critic_loss", "actor_loss", "q_value", "td_error")
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class D4PG(Agent):
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critic and the actor."""
         with tf.GradientTape() as critic_tape:
-            critic_loss, q_tm1, of_critic = self._critic_loss(batch)
+            critic_loss, q_tm1, td_error, of_critic = self._critic_loss(batch)
         with tf.GradientTape(watch_accessed_variables=False) as actor_tape:
             actor_tape.watch(self.actor.trainable_variables)
             dpg_loss, q, of_actor = self._actor_loss(batch["observation"])
@@ -228,11 +228,12 @@ class D4PG(Agent):
             critic_loss=critic_loss,
             actor_loss=actor_loss,
             q_value=tf.reduce_mean(q_tm1),
+            td_error=tf.reduce_mean(tf.abs(td_error)),
             regularization_loss=of_critic + of_actor,
         )
 
-    def _critic_loss(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
-        """The critic's loss, the values `[B]` of the actions taken, and what is its layers'."""
+    def _critic_loss(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Any]:
+        """The critic's loss, values `[B]` and their errors, and what is its layers'."""
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t = self._scale.to_unit(self.target_actor(batch["next_observation"]))
         logits_t = self.target_critic([batch["next_observation"], action_t])  # [B, N]
@@ -242,7 +243,10 @@ class D4PG(Agent):
         td_losses = losses.categorical_td_loss(  # Of [B, N].
             logits_tm1, batch["reward"], discount, logits_t, self._atoms
         )
-        return tf.reduce_mean(td_losses) + layer_loss, self._mean(logits_tm1), layer_loss
+        q_tm1 = self._mean(logits_tm1)
+        # Of the expected values; what is learned are distributions.
+        td_error = losses.td_target(batch["reward"], discount, self._mean(logits_t)) - q_tm1
+        return tf.reduce_mean(td_losses) + layer_loss, q_tm1, td_error, layer_loss
 
     def _actor_loss(self, observation: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
         """What the actor minimises, the values `[B]` of its actions, and what is its layers'."""

@@ -53,7 +53,7 @@ class DDPG(Agent):
         2014.
     """
 
-    log_names = ("loss", "critic_loss", "actor_loss", "q_value")
+    log_names = ("loss", "critic_loss", "actor_loss", "q_value", "td_error")
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class DDPG(Agent):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critic and the actor."""
-        critic_loss, q_tm1, of_critic = self._update_critic(batch)
+        critic_loss, q_tm1, td_error, of_critic = self._update_critic(batch)
         actor_loss, of_actor = self._update_actor(batch["observation"])
         self.target_critic.update(self.critic, self.optimizer.iterations)
         self.target_actor.update(self.actor, self.optimizer.iterations)
@@ -182,10 +182,11 @@ class DDPG(Agent):
             critic_loss=critic_loss,
             actor_loss=actor_loss,
             q_value=tf.reduce_mean(q_tm1),
+            td_error=tf.reduce_mean(tf.abs(td_error)),
             regularization_loss=of_critic + of_actor,
         )
 
-    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Any]:
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t = self._scale.to_unit(self.target_actor(batch["next_observation"]))
         q_t = self.target_critic([batch["next_observation"], action_t])  # [B, 1]
@@ -196,9 +197,10 @@ class DDPG(Agent):
             q_tm1 = float32(self.critic([batch["observation"], action_tm1], training=True))
             q_tm1 = tf.squeeze(q_tm1, axis=-1)
             layer_loss = self.layer_loss(self.critic)
-            loss = tf.reduce_mean(losses.l2(target - q_tm1)) + layer_loss
+            error = target - q_tm1
+            loss = tf.reduce_mean(losses.l2(error)) + layer_loss
         self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
-        return loss, q_tm1, layer_loss
+        return loss, q_tm1, error, layer_loss
 
     def _update_actor(self, observation: Any) -> tuple[tf.Tensor, Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -47,7 +47,7 @@ class DQN(Agent):
         network architectures for deep reinforcement learning", 2016.
     """
 
-    log_names = ("loss", "q_value")
+    log_names = ("loss", "q_value", "td_error")
     default_batch_size = 64
 
     def __init__(
@@ -151,7 +151,12 @@ class DQN(Agent):
             loss = tf.reduce_mean(losses.huber(error)) + layer_loss
         self.minimize(loss, tape, self.q_network.trainable_variables, self.optimizer)
         self.target_network.update(self.q_network, self.optimizer.iterations)
-        return self.track(loss=loss, q_value=tf.reduce_mean(q_tm1), regularization_loss=layer_loss)
+        return self.track(
+            loss=loss,
+            q_value=tf.reduce_mean(q_tm1),
+            td_error=tf.reduce_mean(tf.abs(error)),
+            regularization_loss=layer_loss,
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

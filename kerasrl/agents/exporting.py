@@ -5,7 +5,7 @@ import os
 import keras
 
 from kerasrl import policies
-from kerasrl.agents import building, fitting
+from kerasrl.agents import building
 from kerasrl.errors import AgentStateError
 
 
@@ -24,11 +24,10 @@ def export_policy(
     functions = {"act": lambda observation: agent(observation)}
     if hasattr(agent, "sample"):
         functions["sample"] = agent.sample
-    compiled = fitting.is_compiled(agent)
     info = {
         "agent": type(agent).__name__,
         "env_steps": int(agent.env_steps.numpy()),
-        "gradient_steps": int(agent.optimizer.iterations.numpy()) if compiled else 0,
+        "gradient_steps": int(agent.gradient_steps.numpy()),
         "results": results,
     }
     policies.export_policy(directory, functions, building.built_spec(agent), info, format)

@@ -69,6 +69,7 @@ class PPO(Agent):
         "entropy",
         "approximate_kl",
         "clip_fraction",
+        "explained_variance",
     )
     default_batch_size = 64
 
@@ -212,6 +213,7 @@ class PPO(Agent):
             entropy=entropy,
             approximate_kl=kl,
             clip_fraction=self._mean(batch, tf.cast(clipped, tf.float32)),
+            explained_variance=batch["explained_variance"][0],
             regularization_loss=layer_loss,
         )
 

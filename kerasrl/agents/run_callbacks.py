@@ -7,26 +7,20 @@ from typing import Any
 import gymnasium as gym
 import keras
 
+from kerasrl.agents.ending import carrying
 from kerasrl.agents.fitting import Run
 from kerasrl.agents.interruption import Interruption
-from kerasrl.callbacks import Checkpoint, Evaluation, StepsPerSecond, Video
+from kerasrl.agents.learning_rates import LearningRates, learning_rates
+from kerasrl.callbacks import Checkpoint, Evaluation, StepsPerSecond, Video, columns
 from kerasrl.callbacks.collector import Collector
+from kerasrl.callbacks.monitors import warn_of_directions
 from kerasrl.callbacks.non_finite import NonFiniteCheck
+from kerasrl.callbacks.progress import Progress
 from kerasrl.errors import ArgumentError, ArgumentTypeError
 from kerasrl.notes import add_note
 from kerasrl.warning import warn
 
 _EVALUATION_SEED_OFFSET = 1_000_000
-_LOGGED_AS_IS = (
-    "env_steps",
-    "env_steps_per_second",
-    "episode_return",
-    "episode_length",
-    "steps_per_second",
-    "val_episode_return",
-    "val_episode_return_std",
-    "val_episode_length",
-)
 
 
 def all_callbacks(
@@ -49,6 +43,7 @@ def all_callbacks(
     listed = sorted([*own, *given], key=_rank)
     if run.environments is not None:
         _check_collectors(agent, [c for c in listed if isinstance(c, Collector)])
+    warn_of_directions(listed)
     run.callbacks = listed
     for callback in listed:
         if hasattr(callback, "close"):
@@ -87,8 +82,9 @@ def _replaces(callback: keras.callbacks.Callback, own: keras.callbacks.Callback)
 
 
 def _rank(callback: keras.callbacks.Callback) -> int:
-    """First what may find a fault, then what logs, then what reads the logs."""
-    order = (NonFiniteCheck, Evaluation | Video, Collector, StepsPerSecond)
+    """First what puts weights back or may find a fault, then what logs, then what reads logs."""
+    restores = keras.callbacks.BackupAndRestore
+    order = (restores | NonFiniteCheck, Evaluation | Video, Collector, StepsPerSecond)
     ranks = (rank for rank, kind in enumerate(order) if isinstance(callback, kind))
     return next(ranks, len(order))
 
@@ -134,6 +130,10 @@ class RunCallbacks(keras.callbacks.CallbackList):
         super().__init__(callbacks, **arguments)
         self._interruption = interruption
         self._begun: list[keras.callbacks.Callback] = []
+        resumed = self.model.run.resumed
+        begun = {} if resumed is None else resumed.state["rates_at_begin"]
+        self._rates = LearningRates(self.model, begun)
+        self._counting: bool | None = None
         self._check_timing = False  # Collecting is meant to take longer than an update.
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -153,30 +153,31 @@ class RunCallbacks(keras.callbacks.CallbackList):
         logs = self._process_logs(logs)
         for callback in self.callbacks:
             if not (within and isinstance(callback, keras.callbacks.LearningRateScheduler)):
-                callback.on_epoch_begin(epoch, logs)
+                with self._rates.following(callback):
+                    callback.on_epoch_begin(epoch, logs)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Puts signals off."""
         self._interruption.deferred = True
-        super().on_train_batch_begin(batch, logs)
+        with carrying:
+            self._count_before(batch)
+            super().on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Ends the run if a signal has come."""
-        super().on_train_batch_end(batch, logs)
+        with carrying:
+            self._count(batch)
+            super().on_train_batch_end(batch, logs)
         self._let_signals_in(True)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Raises what ended a step that Keras takes for the end of the data.
-
-        With several replicas the replay's error may reach one of them, and another the end.
-        """
-        within_step, replay = self._interruption.deferred, self.model.run.replay
-        if within_step and replay is not None and (failure := replay.failure()):
-            raise failure
-        logs = self._process_logs(logs)
+        """Adds the figures of the epoch, those that are not known included."""
+        logs = self._process_logs(logs) | self._settings() | learning_rates(self.model)
+        logs = columns.filled(logs, self.callbacks, self.model.history)
         for callback in self.callbacks:
             self._let_signals_in(isinstance(callback, Evaluation | Video))
-            callback.on_epoch_end(epoch, logs)
+            with self._rates.following(callback):
+                columns.end_epoch(callback, epoch, logs)
         self._let_signals_in(True)
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -189,6 +190,29 @@ class RunCallbacks(keras.callbacks.CallbackList):
         self._interruption.deferred = not now
         if now:
             self._interruption.check()
+
+    def _settings(self) -> dict[str, float]:
+        """The weights that callbacks change, in a run that collects with them."""
+        names = () if self.model.run.environments is None else self.model.settings
+        return {name: float(getattr(self.model, name).numpy()) for name in names}
+
+    def _count_before(self, batch: int) -> None:
+        self._first_batch = batch
+        if self._counting is None:
+            self._steps_before = int(self.model.gradient_steps.numpy())
+
+    def _count(self, batch: int) -> None:
+        """Counts gradient steps, if the agent's own `train_step` does not, not calling `track`."""
+        if self._counting is None:
+            self._counting = int(self.model.gradient_steps.numpy()) == self._steps_before
+        if self._counting:
+            self.model.gradient_steps.assign_add(batch - self._first_batch + 1)
+
+    def close(self) -> None:
+        """Ends the line of a progress bar that was broken off."""
+        for callback in self.callbacks:
+            if isinstance(callback, Progress):
+                callback.close()
 
     def blame(self, error: Exception) -> None:
         """Notes which callback an error comes from, if it comes from one of the user's own."""
@@ -213,13 +237,13 @@ def keras_callbacks(
     steps_per_epoch: int | None,
     verbose: int,
 ) -> RunCallbacks:
-    """Makes Keras's list, with a progress bar that shows our figures as they are."""
+    """Makes Keras's list, with a progress line."""
     listed = agent.run.callbacks
     added: list[keras.callbacks.Callback] = []
     if not _has(listed, keras.callbacks.History):
         added.append(keras.callbacks.History())
     if verbose and not _has(listed, keras.callbacks.ProgbarLogger):
-        added.append(keras.callbacks.ProgbarLogger("steps", _LOGGED_AS_IS))
+        added.append(Progress())
     # A checkpoint is of what the others have come to.
     last = [callback for callback in listed if isinstance(callback, Checkpoint)]
     others = [callback for callback in listed if not isinstance(callback, Checkpoint)]

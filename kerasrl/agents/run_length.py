@@ -28,7 +28,7 @@ def length(
     updates = collector.updates(run.env_steps)
     if collector.steps_per_epoch is not None:  # The budget is a limit that is met in some epoch.
         steps_per_epoch = steps_per_epoch or collector.steps_per_epoch
-        most = initial_epoch + math.ceil(updates / steps_per_epoch)
+        most = _last_epoch(run, updates, steps_per_epoch, initial_epoch)
         return most if epochs is None else epochs, steps_per_epoch
     if epochs is not None and steps_per_epoch is not None:
         raise ArgumentError(
@@ -39,7 +39,30 @@ def length(
         count = _DEFAULT_EPOCHS_OF_BUDGET if epochs is None else epochs - initial_epoch
         check_positive("epochs - initial_epoch", count)
         steps_per_epoch = _whole_turns(math.ceil(updates / count), collector)
-    return initial_epoch + math.ceil(updates / steps_per_epoch), steps_per_epoch
+    return _last_epoch(run, updates, steps_per_epoch, initial_epoch), steps_per_epoch
+
+
+def _last_epoch(run: Run, updates: int, steps_per_epoch: int, initial_epoch: int) -> int:
+    """The epoch in which so many gradient steps of the run have been taken."""
+    done = 0
+    if run.resumed is not None and run.resumed.state["steps_per_epoch"] == steps_per_epoch:
+        # An epoch that the budget cut short is over.
+        state = run.resumed.state
+        initial_epoch, done = state["epoch"], state["steps"] - state["step"]
+    return initial_epoch + max(0, math.ceil((updates - done) / steps_per_epoch))
+
+
+def say_what_is_more(run: Run) -> None:
+    """Prints how many environment steps are taken, if they are not the budget."""
+    if run.env_steps is None or run.environments is None:
+        return
+    collector = next(callback for callback in run.callbacks if isinstance(callback, Collector))
+    whole = collector.whole(run.env_steps)
+    if whole != run.env_steps:
+        print(
+            f"env_steps={run.env_steps} becomes {whole}, a multiple of what "
+            f"{type(collector).__name__} takes at once."
+        )
 
 
 def _whole_turns(steps: int, collector: Collector) -> int:

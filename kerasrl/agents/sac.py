@@ -59,7 +59,15 @@ class SAC(Agent):
         https://arxiv.org/abs/1812.05905.
     """
 
-    log_names = ("loss", "critic_loss", "actor_loss", "temperature_loss", "temperature", "entropy")
+    log_names = (
+        "loss",
+        "critic_loss",
+        "actor_loss",
+        "temperature_loss",
+        "temperature",
+        "entropy",
+        "td_error",
+    )
 
     def __init__(
         self,
@@ -193,7 +201,7 @@ class SAC(Agent):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critics, the actor and the temperature."""
-        critic_loss, of_critic = self._update_critic(batch)
+        critic_loss, td_error, of_critic = self._update_critic(batch)
         actor_loss, log_prob, of_actor = self._update_actor(batch["observation"])
         temperature_loss = self._update_temperature(log_prob)
         self.target_critic.update(self.critic, self.optimizer.iterations)
@@ -204,10 +212,11 @@ class SAC(Agent):
             temperature_loss=temperature_loss,
             temperature=tf.exp(self.log_temperature),
             entropy=-tf.reduce_mean(log_prob),
+            td_error=tf.reduce_mean(tf.abs(td_error)),
             regularization_loss=of_critic + of_actor,
         )
 
-    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, Any]:
+    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t, log_prob_t = self._sample(batch["next_observation"], salt=0)
         target = losses.soft_td_target(
@@ -222,7 +231,7 @@ class SAC(Agent):
             layer_loss = self.layer_loss(self.critic)
             loss = tf.reduce_mean(losses.sac_critic_loss(q_tm1, target)) + layer_loss  # [B, 2]
         self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
-        return loss, layer_loss
+        return loss, target[:, tf.newaxis] - q_tm1, layer_loss
 
     def _update_actor(self, observation: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:

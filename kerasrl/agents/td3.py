@@ -60,7 +60,7 @@ class TD3(Agent):
         https://arxiv.org/abs/1802.09477.
     """
 
-    log_names = ("loss", "critic_loss", "actor_loss", "q_value")
+    log_names = ("loss", "critic_loss", "actor_loss", "q_value", "td_error")
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class TD3(Agent):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critics and, when it is due, the actor."""
-        critic_loss, q_tm1, of_critic = self._update_critic(batch)
+        critic_loss, q_tm1, td_error, of_critic = self._update_critic(batch)
         actor_loss, of_actor = self._update_actor_if_due(batch["observation"])
         self.target_critic.update(self.critic, self.optimizer.iterations)
         self.target_actor.update(self.actor, self.optimizer.iterations)
@@ -195,10 +195,11 @@ class TD3(Agent):
             critic_loss=critic_loss,
             actor_loss=actor_loss,
             q_value=tf.reduce_mean(q_tm1),
+            td_error=tf.reduce_mean(tf.abs(td_error)),
             regularization_loss=of_critic + of_actor,
         )
 
-    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Any]:
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t = self._target_action(batch["next_observation"])
         q_t = self.target_critic([batch["next_observation"], action_t])  # [B, 2]
@@ -211,7 +212,7 @@ class TD3(Agent):
             errors = target[:, tf.newaxis] - q_tm1  # [B, 2]
             loss = tf.reduce_mean(tf.reduce_sum(losses.l2(errors), axis=-1)) + layer_loss
         self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
-        return loss, q_tm1, layer_loss
+        return loss, q_tm1, errors, layer_loss
 
     def _target_action(self, observation: Any) -> tf.Tensor:
         """The target's actions in [-1, 1] with clipped noise, `[B, A]`."""

@@ -6,8 +6,11 @@ import keras
 import tensorflow as tf
 
 from kerasrl.agents import building, fitting, offline, resuming, run_callbacks, run_length
+from kerasrl.agents.ending import Carried
 from kerasrl.agents.interruption import Interrupted, Interruption
 from kerasrl.errors import EnvWorkerError, KerasRLError, ReplayError
+
+_OF_THE_REPLAY = (tf.errors.OpError, ValueError, StopIteration)
 
 
 def fit(
@@ -61,9 +64,12 @@ def fit(
         building.make_slots_early(agent)
         resuming.restore(agent, run)
         epochs, steps_per_epoch = run_length.length(run, epochs, steps_per_epoch, initial_epoch)
+        if verbose:
+            run_length.say_what_is_more(run)
         run.keras_callbacks = run_callbacks.keras_callbacks(
             agent, interruption, epochs, steps_per_epoch, verbose
         )
+        resources.callback(run.keras_callbacks.close)
         return _train(
             run,
             interruption,
@@ -90,19 +96,31 @@ def _train(
     except Interrupted:
         run.keras_callbacks.on_train_end()
         raise
+    except Carried as carrier:
+        error = carrier.error
     except Exception as error:
-        if isinstance(error, EnvWorkerError) and interruption.received:  # It was sent to both.
-            run.keras_callbacks.on_train_end()
-            raise Interrupted from error
-        if (failure := _failure_of_replay(run, error)) is not None:
-            raise failure from error
-        run.keras_callbacks.blame(error)
+        _explain(run, interruption, error)
         raise
+    try:  # Out of the handler, so that the error has no other context than it had.
+        _explain(run, interruption, error)
+        raise error
+    finally:
+        del error
+
+
+def _explain(run: fitting.Run, interruption: Interruption, error: Exception) -> None:
+    """Raises what is behind an error, or notes on it which callback it comes from."""
+    if isinstance(error, EnvWorkerError) and interruption.received:  # It was sent to both.
+        run.keras_callbacks.on_train_end()
+        raise Interrupted from error
+    if (failure := _failure_of_replay(run, error)) is not None:
+        raise failure from error
+    run.keras_callbacks.blame(error)
 
 
 def _failure_of_replay(run: fitting.Run, error: Exception) -> ReplayError | None:
     """The replay's own error, where TensorFlow or Keras may have put another in its place."""
     own = isinstance(error, KerasRLError)
-    if own or run.replay is None or not isinstance(error, tf.errors.OpError | ValueError):
+    if own or run.replay is None or not isinstance(error, _OF_THE_REPLAY):
         return None
     return run.replay.failure()

@@ -50,13 +50,14 @@ class Collect(Collector):
         """Gradient steps that a budget of environment steps allows, after the warm-up."""
         resumed = self.model.run.resumed
         warmup = self._warm_up_due() if resumed is None else resumed.collector["warmed_up"]
-        updates = math.ceil((env_steps - warmup) / self.env_steps_per_update)
-        if updates < 1:
+        if env_steps <= warmup:
             raise ArgumentError(
                 f"env_steps={env_steps} leaves nothing to train on after a warm-up of {warmup} "
                 "steps. Raise it, or pass Collect(warmup_steps=...) with fewer."
             )
-        return updates
+        # Environments are stepped together, so that up to all but one of the last may be left over.
+        last = self._environments.num_envs - 1
+        return math.ceil((env_steps - warmup + last) / self.env_steps_per_update)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Resets the environments and warms up, unless a run is resumed with what it had."""
@@ -69,14 +70,13 @@ class Collect(Collector):
         """Takes the steps that the updates just done call for."""
         updates = self._updates + batch - self._first_batch + 1
         due = math.floor(updates * self.env_steps_per_update + _ROUNDING)
-        before = self._taken
-        if due - (before - self._warmed_up) >= self._environments.num_envs:
+        if due - (self._taken - self._warmed_up) >= self._environments.num_envs:
             self._refresh()
             while due - (self._taken - self._warmed_up) >= self._environments.num_envs:
                 if self.exhausted:
                     break
                 self._write(self.act(self._observation))
-            self.model.env_steps.assign_add(self._taken - before)
+            self._count()
         super().on_train_batch_end(batch, logs)
 
     def get_state(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Collect(Collector):
         return max(0, self.warmup_steps - replay.size) if replay.size < replay.capacity else 0
 
     def _warm_up(self) -> None:
-        trained = int(self.model.optimizer.iterations.numpy()) > 0
+        trained = int(self.model.gradient_steps.numpy()) > 0
         space, num_envs = self._environments.spec.action_space, self._environments.num_envs
         due = self._warm_up_due()
         while self._replay.size == 0 or self._taken < due:
@@ -119,7 +119,7 @@ class Collect(Collector):
         self._adapt()
         self._replay.flush()
         self._warmed_up = self._taken
-        self.model.env_steps.assign_add(self._taken)
+        self._count()
 
     def _write(self, action: np.ndarray) -> None:
         observation = self._observation

@@ -49,6 +49,10 @@ class CollectEpisodes(QueueCollector):
         """Gradient steps that a budget of environment steps allows, were all episodes one long."""
         return math.ceil(env_steps / self.episodes)
 
+    def whole(self, env_steps: int) -> int:
+        """What is asked for; how much longer the last episodes are is not known."""
+        return env_steps
+
     def prepare(self, agent: Any) -> None:
         """Copies the policy, and checks that an update can take all the episodes at once."""
         super().prepare(agent)
@@ -84,15 +88,10 @@ class CollectEpisodes(QueueCollector):
         super()._restart(seed)
         self._at_start = True
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether the budget of environment steps is used up."""
-        return self._taken >= self._budget
-
     def _collect(self) -> np.ndarray:
         if not self._at_start:
             self._restart(seed=None)
-        writer = RolloutWriter(self._replay.packer, self._taken_before + self._taken)
+        writer = RolloutWriter(self._replay.packer, self._env_steps)
         num_envs = self._environments.num_envs
         columns = [list(range(env, self.episodes, num_envs)) for env in range(num_envs)]
         times = np.zeros(num_envs, np.int64)

@@ -1,5 +1,6 @@
 """Collecting rollouts while training."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -42,14 +43,12 @@ class CollectRollouts(QueueCollector):
         return rollout_spec(spec, self._policy.output, self.length, num_envs)
 
     def updates(self, env_steps: int) -> int:
-        """Gradient steps that a budget of environment steps allows: those of whole rollouts."""
-        rollouts = env_steps // self._env_steps_per_rollout
-        if not rollouts:
-            raise ArgumentError(
-                f"env_steps={env_steps} is less than one rollout, {self._env_steps_per_rollout} "
-                "steps. Raise it, or pass CollectRollouts(length=...) with fewer."
-            )
-        return rollouts * self.updates_per_turn
+        """Gradient steps that a budget of environment steps allows, the last rollout a whole one."""
+        return math.ceil(env_steps / self._env_steps_per_rollout) * self.updates_per_turn
+
+    def whole(self, env_steps: int) -> int:
+        """Environment steps that are taken for a budget of so many: those of whole rollouts."""
+        return math.ceil(env_steps / self._env_steps_per_rollout) * self._env_steps_per_rollout
 
     def prepare(self, agent: Any) -> None:
         """Copies the policy, and works out how many updates a rollout is for."""
@@ -85,7 +84,7 @@ class CollectRollouts(QueueCollector):
     @property
     def exhausted(self) -> bool:
         """Whether the budget of environment steps is used up."""
-        return self._due and self._budget - self._taken < self._env_steps_per_rollout
+        return self._due and self._taken >= self._budget
 
     @property
     def _due(self) -> bool:
@@ -106,7 +105,7 @@ class CollectRollouts(QueueCollector):
             )
 
     def _collect(self) -> np.ndarray:
-        writer = RolloutWriter(self._replay.packer, self._taken_before + self._taken)
+        writer = RolloutWriter(self._replay.packer, self._env_steps)
         following = writer.column("next_policy")
         truncations = []
         for t in range(self.length):

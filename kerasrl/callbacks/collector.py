@@ -22,8 +22,8 @@ class Collector(keras.callbacks.Callback):
 
     The base of `Collect`, `CollectRollouts` and `CollectEpisodes`, which say what is written to the
     replay and when. It logs `episode_return` and `episode_length` (means over the episodes that
-    ended in the epoch; the last known ones when none did; absent before the first), `env_steps` (of
-    the agent's life) and `env_steps_per_second`.
+    ended in the epoch; the last known ones when none did; in an epoch's logs NaN before the first),
+    `env_steps` (of the agent's life) and `env_steps_per_second`.
 
     Callbacks of the run that have a method `on_episode_end(episode, env_steps)` are told of every
     `kerasrl.envs.Episode` that ends, and those with `on_env_step(observation, action, step)` of
@@ -34,6 +34,8 @@ class Collector(keras.callbacks.Callback):
     learns from rollouts it has to call the base class's, as a rollout holds what that computed.
     """
 
+    #: tuple of str, what it logs in every epoch.
+    log_names = ("episode_return", "episode_length", "env_steps", "env_steps_per_second")
     #: int, gradient steps from one collection to the next, where that is fixed.
     updates_per_turn = 1
     #: int or None, gradient steps in an epoch where environment steps do not tell.
@@ -58,6 +60,11 @@ class Collector(keras.callbacks.Callback):
     def updates(self, env_steps: int) -> int:
         """Gradient steps that a budget of environment steps allows, at most."""
         raise NotImplementedError(f"{type(self).__name__} must define updates(env_steps).")
+
+    def whole(self, env_steps: int) -> int:
+        """Environment steps that are taken for a budget of so many, at the least."""
+        num_envs = self._environments.num_envs
+        return math.ceil(env_steps / num_envs) * num_envs
 
     def prepare(self, agent: keras.Model) -> None:
         """Copies the policy; `fit` calls it when the environments are there."""
@@ -84,7 +91,7 @@ class Collector(keras.callbacks.Callback):
         self._replay = run.replay
         self._rng = np.random.default_rng(None if run.seed is None else [run.seed, _STREAM])
         self._budget = math.inf if run.env_steps is None else run.env_steps
-        self._taken_before, self._taken = int(self.model.env_steps.numpy()), 0
+        self._taken = self._counted = 0
         self._updates = 0
         self._seen: list[list[np.ndarray]] = []
         self._normalizes = bool(self.model.observation_normalizers)
@@ -127,7 +134,6 @@ class Collector(keras.callbacks.Callback):
             "class": type(self).__name__,
             "random": self._rng.bit_generator.state,
             "taken": self._taken,
-            "taken_before": self._taken_before,
             "updates": self._updates,
             "in_epoch": self._in_epoch,
             "seen": self._seen,
@@ -141,8 +147,7 @@ class Collector(keras.callbacks.Callback):
         """Goes on where `get_state` was called, in new episodes if those cannot be gone on with."""
         self._rng.bit_generator.state = state["random"]
         # What was taken already filled a replay that came back empty, and counts for no budget.
-        self._taken_before = state["taken_before"] + self._taken
-        self._taken = state["taken"]
+        self._taken = self._counted = state["taken"]
         self._updates = state["updates"]
         self._seen, self._logs = state["seen"], dict(state["logs"])
         vars(self._episodes).update(state["episodes"])
@@ -177,7 +182,17 @@ class Collector(keras.callbacks.Callback):
     @property
     def exhausted(self) -> bool:
         """Whether the budget of environment steps is used up."""
-        return self._budget - self._taken < self._environments.num_envs
+        return self._taken >= self._budget
+
+    @property
+    def _env_steps(self) -> int:
+        """Environment steps of the agent's life, those not yet counted in it included."""
+        return int(self.model.env_steps.numpy()) + self._taken - self._counted
+
+    def _count(self) -> None:
+        """Counts what was taken in the agent's life, which other callbacks may have put back."""
+        self.model.env_steps.assign_add(self._taken - self._counted)
+        self._counted = self._taken
 
     def _refresh(self) -> None:
         """Adapts to what has been seen since the last time, and takes over the weights."""
@@ -204,7 +219,7 @@ class Collector(keras.callbacks.Callback):
         for episode in step.episodes:
             self._episodes.add(episode)
             for listener in self._listeners:
-                listener.on_episode_end(episode, self._taken_before + self._taken)
+                listener.on_episode_end(episode, self._env_steps)
         if self.model.reward_scale != 1.0:
             return step._replace(reward=step.reward * np.float32(self.model.reward_scale))
         return step
@@ -215,7 +230,7 @@ class Collector(keras.callbacks.Callback):
             self._logs["episode_length"] = self._episodes.length
         began, taken = self._epoch_begin
         seconds = time.perf_counter() - began
-        self._logs["env_steps"] = float(self._taken_before + self._taken)
+        self._logs["env_steps"] = float(self._env_steps)
         self._logs["env_steps_per_second"] = (self._taken - taken) / max(seconds, 1e-9)
         if logs is not None:
             logs.update(self._logs)

@@ -14,7 +14,8 @@ class Evaluation(keras.callbacks.Callback):
 
     It adds `val_episode_return` and `val_episode_length`, means over the episodes, and
     `val_episode_return_std`, the returns' population standard deviation, to the logs.
-    `fit(validation_data=env)` makes one of these.
+    `fit(validation_data=env)` makes one of these. The `on_test_*` methods of the run's callbacks
+    are called, as by Keras; a batch is an episode.
 
     Args:
         env: whatever `fit` takes as environment; better not the one that is trained on.
@@ -27,6 +28,8 @@ class Evaluation(keras.callbacks.Callback):
     Raises:
         ArgumentError: when `episodes`, `every_epochs` or `max_episode_steps` is less than 1.
     """
+
+    log_names = ("val_episode_return", "val_episode_return_std", "val_episode_length")
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class Evaluation(keras.callbacks.Callback):
             seed=self.seed,
             max_episode_steps=self.max_episode_steps,
             verbose=0,
+            callbacks=self.model.run.keras_callbacks,
             return_dict=True,
         )
         if logs is not None:

@@ -17,7 +17,7 @@ class LinearSchedule(keras.callbacks.Callback):
         start: float, the value at the beginning.
         end: float, the value held from the end of the line on.
         env_steps: int, the length of the line in environment steps of the agent's life.
-        steps: int, its length in gradient steps instead.
+        steps: int, its length in gradient steps of the agent's life instead.
 
     Raises:
         ArgumentError: unless exactly one of `env_steps` and `steps` is a positive int.
@@ -69,5 +69,5 @@ class LinearSchedule(keras.callbacks.Callback):
         return self.start + fraction * (self.end - self.start)
 
     def _set(self) -> None:
-        done = self.model.env_steps if self.env_steps else self.model.optimizer.iterations
+        done = self.model.env_steps if self.env_steps else self.model.gradient_steps
         self._variable.assign(self.value(int(done.numpy())))

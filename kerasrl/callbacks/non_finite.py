@@ -40,7 +40,7 @@ class NonFiniteCheck(keras.callbacks.Callback):
         figures = ", ".join(f"{name}={float(value)}" for name, value in found.items())
         return (
             f"{type(self.model).__name__} gave {figures} by gradient step "
-            f"{int(self.model.optimizer.iterations.numpy())}; {self._weights()}. "
+            f"{int(self.model.gradient_steps.numpy())}; {self._weights()}. "
             f"{self._checkpoint()}Try a smaller learning rate, an optimizer with clipnorm, or "
             "reward_scale."
         )

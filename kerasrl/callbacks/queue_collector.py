@@ -23,10 +23,9 @@ class QueueCollector(Collector):
         """Collects, if the update needs another item."""
         super().on_train_batch_begin(batch, logs)
         if self._due:
-            before = self._taken
             self._refresh()
             self._replay.insert(self._collect())
-            self.model.env_steps.assign_add(self._taken - before)
+            self._count()
         self._replay.expected = True
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -14,6 +14,8 @@ class StepsPerSecond(keras.callbacks.Callback):
     `env_steps_per_second`.
     """
 
+    log_names = ("steps_per_second",)
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock."""
         self._steps = 0

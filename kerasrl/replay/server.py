@@ -101,7 +101,7 @@ class LoopbackServer:
         )
         try:
             with muted():
-                self._server = reverb.Server([table], port=self.port, checkpointer=checkpointer)
+                self._server = _Server([table], port=self.port, checkpointer=checkpointer)
         except (RuntimeError, ValueError) as error:
             if "BuildAndStart" in str(error):
                 raise PortInUse(f"port {self.port} was taken just now; choose another.") from error
@@ -128,6 +128,18 @@ class LoopbackServer:
             with muted():
                 self._server.stop()
             raise
+
+
+class _Server(reverb.Server):
+    """Reverb's, whose port is not portpicker's to take back.
+
+    Portpicker says so by Python's root logger, which configures it, so that whatever other loggers
+    have printed appears a second time from then on.
+    """
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # It may not have started.
+            self.stop()
 
 
 def release_freed_memory() -> None:

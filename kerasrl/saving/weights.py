@@ -21,6 +21,7 @@ from kerasrl.saving.hdf5 import read_arrays
 
 _PREFIX = "whole/"
 _SCALE = re.compile(r"vars/(\w*optimizer)_(loss_scale|good_steps)")
+_COUNTER = re.compile(r"vars/\d+")
 _EARLIER = re.compile("/(optimizer|metrics)/")  # Of a network; the agent's have no slash before.
 
 
@@ -76,15 +77,36 @@ def matched(agent: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.n
     kept = {
         name: array for name, array in arrays.items() if name in here or not _EARLIER.search(name)
     }
-    # Files of earlier versions are without the scales of losses.
-    scales = {name: array for name, array in here.items() if _SCALE.fullmatch(name)}
-    kept = scales | kept
+    kept |= _of_later_versions(here, kept)
     rows = compare(_described(here), _described(kept))
     if rows:
         raise MismatchError(
             f"its variables are not those of this {type(agent).__name__}:\n{table(rows)}"
         )
     return kept
+
+
+def _of_later_versions(
+    here: dict[str, np.ndarray], there: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What files of earlier versions lack.
+
+    That is some running means, the scales of losses, and the count of gradient steps.
+    """
+    lacking = {name: array for name, array in here.items() if name not in there}
+    added = {
+        name: array
+        for name, array in lacking.items()
+        if name.startswith("metrics/") or _SCALE.fullmatch(name)
+    }
+    own = [name for name in here if _COUNTER.fullmatch(name)]
+    counter = max(own, key=lambda name: int(name.removeprefix("vars/")), default=None)
+    steps = [
+        array for name, array in there.items() if name in {f"{o}/vars/0" for o in _optimizers(there)}
+    ]
+    if counter in lacking:  # The optimizer's steps are the best guess.
+        added[counter] = max(steps, default=here[counter])
+    return added
 
 
 def with_own_optimizers(agent: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
