@@ -59,6 +59,7 @@ def run(script, seconds=100):
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.regression(38)
 @pytest.mark.parametrize(
     ("script", "returncode"),

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 import kerasrl
 from kerasrl.errors import LoadError, SaveError, UnsafeFileError
-from kerasrl.saving.operations import OPERATIONS
 
 Dense = keras.layers.Dense
 MODULE = "keras.src.layers.core.tf_op_layer"
@@ -127,6 +126,8 @@ def test_what_could_not_be_loaded_is_not_saved(head, reason, tmp_path):
 
 @pytest.mark.regression(18)
 def test_every_operation_in_the_list_is_one_of_tensorflow():
+    from kerasrl.saving.operations import OPERATIONS
+
     for name in OPERATIONS:
         place = tf
         for part in name.split("."):
