@@ -52,8 +52,9 @@ def paired_clone(source: keras.Model, same_weights: bool = True) -> tuple[keras.
         )
     _freeze_alike(pairing)
     _check_outputs(pairing, copy)
+    trained = set() if same_weights else {id(weight) for weight in source.trainable_weights}
     for variable, original in pairing.variables:
-        if same_weights or not _is_trained(original, source):
+        if id(original) not in trained:
             variable.assign(original)
     pairing.finalize()
     return copy, pairing
@@ -174,10 +175,6 @@ def _freeze_alike(pairing: Pairing) -> None:
             return
         for copy, source in differing:
             copy.trainable = source.trainable
-
-
-def _is_trained(variable: tf.Variable, source: keras.Model) -> bool:
-    return any(variable is weight for weight in source.trainable_weights)
 
 
 def _check_outputs(pairing: Pairing, copy: keras.Model) -> None:
