@@ -73,7 +73,7 @@ def scale_variables(optimizer: Any) -> list[tf.Variable]:
 
 
 def named_scales(agent: keras.Model) -> dict[str, tf.Variable]:
-    """The variables of `scale_variables` of all optimizers, by the names that they have in files."""
+    """The variables of `scale_variables` of all optimizers, by their names in files."""
     named = {}
     for name in building.optimizers(agent):
         if scale := scale_variables(getattr(agent, name, None)):
