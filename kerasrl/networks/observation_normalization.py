@@ -100,7 +100,9 @@ class ObservationNormalization(keras.layers.Layer):
         return {**super().get_config(), "clip": self.clip, "epsilon": self.epsilon}
 
     def _statistic(self, name: str, shape: tf.TensorShape, initializer: str) -> tf.Variable:
-        return self.add_weight(name, shape, tf.float32, initializer, trainable=False)
+        return self.add_weight(
+            name, shape, tf.float32, initializer, trainable=False, experimental_autocast=False
+        )
 
     def _normalised(self, leaf: tf.Tensor, mean: tf.Variable, variance: tf.Variable) -> tf.Tensor:
         scaled = (tf.cast(leaf, tf.float32) - mean) / tf.sqrt(variance + self.epsilon)

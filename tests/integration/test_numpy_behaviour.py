@@ -3,7 +3,7 @@
 import pytest
 
 SCRIPT = """
-import numpy as np, tensorflow as tf, gymnasium as gym, keras, kerasrl
+import numpy as np, tensorflow as tf, gymnasium as gym, keras, kerasrl, kerasrl.testing
 from kerasrl.callbacks import Collect, CollectEpisodes, CollectRollouts
 
 tf.experimental.numpy.experimental_enable_numpy_behavior()
