@@ -45,6 +45,7 @@ class ExpectedSarsa(kerasrl.Agent):
             q = self.q_network(batch["observation"], training=True)
             q = tf.gather(q, batch["action"], batch_dims=1)
             loss = tf.reduce_mean(kerasrl.losses.huber(target - q))
+            loss += self.layer_loss(self.q_network)  # Regularisers, if there are any.
         self.minimize(loss, tape, self.q_network.trainable_variables, self.optimizer)
         self.target_network.update(self.q_network, self.optimizer.iterations)
         return self.track(loss=loss, q_value=tf.reduce_mean(q))

@@ -40,7 +40,8 @@ class Agent(Persistent):
     - `explore(output, rng)`: NumPy actions to collect with, from what `policy` gave;
     - `sample(observation)`, if what it learns is a distribution: actions drawn from it by
       TensorFlow, within the bounds of the space, for those who use an exported policy;
-    - `train_step(batch)`: one gradient step on a dict of `observation`, `action`, `reward`,
+    - `train_step(batch)`: one gradient step by `minimize`, of a loss in float32 to which
+      `layer_loss(network)` is added, on a dict of `observation`, `action`, `reward`,
       `discount` and `next_observation`, see `kerasrl.replay.transition_spec`, or of what its own
       `batches(replay, batch_size)` makes of rollouts;
     - `default_callbacks()` and `default_replay()`: what it is trained with unless the user brings

@@ -113,7 +113,7 @@ class Persistent(keras.Model):
 
     def load_own_variables(self, store: Any) -> None:
         """Sets what `save_own_variables` has saved."""
-        arrays = {name: store[name] for name in store.keys()}
+        arrays = {name: store[name] for name in store.keys()}  # noqa: SIM118
         for name, variable in precision.named_scales(self).items():
             if name in arrays:
                 variable.assign(arrays.pop(name)[()])

@@ -73,11 +73,11 @@ def scale_variables(optimizer: Any) -> list[tf.Variable]:
 
 
 def named_scales(agent: keras.Model) -> dict[str, tf.Variable]:
-    """The variables of `scale_variables` of all optimizers, by the names that they have in files."""
+    """The variables of `scale_variables` of all optimizers, by their names in files."""
     named = {}
     for name in building.optimizers(agent):
-        scale = scale_variables(getattr(agent, name, None))
-        named |= {f"{name}_{of}": v for of, v in zip(("loss_scale", "good_steps"), scale)}
+        if scale := scale_variables(getattr(agent, name, None)):
+            named[f"{name}_loss_scale"], named[f"{name}_good_steps"] = scale
     return named
 
 

@@ -89,7 +89,9 @@ class OrnsteinUhlenbeck(keras.layers.Layer):
                 "OrnsteinUhlenbeck has noise for every example of a batch and needs to know their "
                 f"number; received {input_shape}. Give keras.Input a batch_size."
             )
-        self.noise = self.add_weight("noise", input_shape, initializer="zeros", trainable=False)
+        self.noise = self.add_weight(
+            "noise", input_shape, initializer="zeros", trainable=False, experimental_autocast=False
+        )
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

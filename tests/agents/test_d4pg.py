@@ -48,6 +48,7 @@ def linear_agent(tiny_env, **arguments):
     return agent
 
 
+@pytest.mark.regression(42)
 @pytest.mark.parametrize("clip", [None, 0.38], ids=["unclipped", "clipped"])
 def test_train_step_equals_a_numpy_twin(tiny_env, batches, clip):
     agent = linear_agent(tiny_env, dqda_clipping=clip)
@@ -85,14 +86,12 @@ def test_train_step_equals_a_numpy_twin(tiny_env, batches, clip):
     ):
         np.testing.assert_allclose(new, old - RATE * gradient, atol=1e-6)
 
-    # The actor is trained against the critic as it is after its own step.
-    probabilities = softmax(
-        linear(updated, b["observation"], unit(linear(actor, b["observation"])))
-    )
+    # The actor is trained against the critic as it was before its own step.
+    probabilities = softmax(linear(critic, b["observation"], unit(linear(actor, b["observation"]))))
     q = probabilities @ ATOMS
     np.testing.assert_allclose(logs["actor_loss"], -q.mean(), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(logs["loss"], logs["critic_loss"] + logs["actor_loss"], rtol=1e-5)
-    dqda = (probabilities * (ATOMS - q[:, None])) @ updated[0][3:].T
+    dqda = (probabilities * (ATOMS - q[:, None])) @ critic[0][3:].T
     if clip:
         norm = np.linalg.norm(dqda, axis=-1, keepdims=True)
         assert (norm > clip).any() and (norm < clip).any()
@@ -234,3 +233,12 @@ def test_the_replay_holds_discounted_sums_of_n_rewards(tiny_env):
 
 def test_five_rewards_are_summed_by_default():
     assert kerasrl.D4PG().n_step == 5
+
+
+@pytest.mark.regression(42)
+def test_gradients_are_clipped_as_in_the_tutorial_by_default():
+    agent = kerasrl.D4PG()
+    agent.compile()
+    for optimizer in (agent.actor_optimizer, agent.critic_optimizer):
+        assert optimizer.global_clipnorm == 40
+        np.testing.assert_allclose(optimizer.learning_rate, 1e-4)

@@ -17,12 +17,13 @@ for name in ("SAC", "DDPG", "TD3", "D4PG"):
 rng = np.random.default_rng(0)
 
 def network(outputs):
-    hidden = keras.layers.Dense(8, "tanh")
+    hidden = keras.layers.Dense(8, "tanh", kernel_regularizer="l2", activity_regularizer="l2")
     return keras.Sequential([keras.Input(4), hidden, keras.layers.Dense(outputs)])
 
 def critic(outputs=1):
     inputs = [keras.Input(4), keras.Input(2)]
-    hidden = keras.layers.Dense(8, "tanh")(keras.layers.Concatenate()(inputs))
+    hidden = keras.layers.Dense(8, "tanh", kernel_regularizer="l2", activity_regularizer="l2")
+    hidden = hidden(keras.layers.Concatenate()(inputs))
     return keras.Model(inputs, keras.layers.Dense(outputs)(hidden))
 
 def trained(name, strategy, dataset):
@@ -37,6 +38,10 @@ def trained(name, strategy, dataset):
             agent.compile(sgd(), sgd(), sgd())
         else:
             momentum = lambda: keras.optimizers.SGD(0.1, momentum=0.9)
+            if name == "TD3":  # Whose updates of the actor are taken back where none is due.
+                momentum = lambda: keras.mixed_precision.LossScaleOptimizer(
+                    keras.optimizers.SGD(0.1, momentum=0.9), dynamic_growth_steps=2
+                )
             agent = getattr(kerasrl, name)(network(2), critic(51 if name == "D4PG" else 1))
             agent.compile(momentum(), momentum())
     agent.reseed(0)
@@ -50,7 +55,8 @@ def trained(name, strategy, dataset):
 
 def all_variables(agent):
     optimizers = [getattr(agent, name) for name in agent.optimized_variables()]
-    return [*agent.weights, *(v for optimizer in optimizers for v in optimizer.variables)]
+    scales = [v for each in optimizers for v in kerasrl.agents.precision.scale_variables(each)]
+    return [*agent.weights, *(v for each in optimizers for v in each.variables), *scales]
 
 # One for the whole process: the collective operations of a second one would collide with its own.
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -23,14 +23,17 @@ cases = {
 }
 
 def network(outputs):
-    hidden = keras.layers.Dense(8, "tanh")
+    hidden = keras.layers.Dense(8, "tanh", kernel_regularizer="l2", activity_regularizer="l2")
     return keras.Sequential([keras.Input(4), hidden, keras.layers.Dense(outputs)])
 
 def trained(agent_class, options, strategy, dataset):
     keras.utils.set_random_seed(0)
     with strategy.scope():
         agent = agent_class(network(2), network(1), **options)
-        agent.compile(keras.optimizers.Adam(0.01))
+        optimizer = keras.optimizers.Adam(0.01)
+        if "target_kl" in options:
+            optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer, dynamic_growth_steps=2)
+        agent.compile(optimizer)
     agent.reseed(0)
     agent.build(spec)
     before = agent.actor.get_weights()
@@ -65,7 +68,8 @@ for name, (agent_class, options) in cases.items():
     assert done == expected_done == (2 if "target_kl" in name else 4), (name, done)
     metrics = {id(w) for m in one.metrics for w in m.weights}
     pairs = [*zip(two.weights, one.weights, strict=True)]
-    pairs += zip(two.optimizer.variables, one.optimizer.variables, strict=True)
+    all_variables = kerasrl.agents.precision.optimizer_variables
+    pairs += zip(*(all_variables(agent.optimizer) for agent in (two, one)), strict=True)
     for v, w in pairs:
         if id(w) in metrics:
             continue  # They are summed over the replicas when they are read, into the logs.
