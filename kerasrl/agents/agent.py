@@ -295,7 +295,8 @@ class Agent(Persistent):
             )
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name])
-        self.gradient_steps.assign_add(1)
+        with tf.control_dependencies(list(values.values())):  # A step that fails does not count.
+            self.gradient_steps.assign_add(1)
         return {tracker.name: tracker.result() for tracker in self._trackers}
 
     def random_normal(self, shape: Any, salt: int) -> tf.Tensor:

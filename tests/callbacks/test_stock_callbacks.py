@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasrl.callbacks import Collect
+from kerasrl.callbacks import Collect, CollectRollouts
 
 
 @pytest.fixture
@@ -169,3 +169,54 @@ def test_stop_training_is_obeyed(fit):
     agent, history = fit(stop)
     assert int(agent.optimizer.iterations) == 1
     assert history.epoch == [0]
+
+
+@pytest.mark.regression(48)
+@pytest.mark.parametrize("kind", ["dqn", "ppo"])
+def test_backup_and_restore_goes_on_counting(make_agent, tiny_env, tmp_path, kind):
+    class Break(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise InterruptedError
+
+    def run(*callbacks):
+        agent = make_agent(kind, {"run_eagerly": True})
+        backup = keras.callbacks.BackupAndRestore(str(tmp_path), delete_checkpoint=False)
+        collect = Collect(4, warmup_steps=32) if kind == "dqn" else CollectRollouts(8)
+        seen = []
+        note = keras.callbacks.LambdaCallback(
+            on_train_begin=lambda logs: seen.append(int(agent.gradient_steps))
+        )
+        history = agent.fit(
+            tiny_env(),
+            epochs=4,
+            steps_per_epoch=2,
+            batch_size=8,
+            callbacks=[note, collect, *callbacks, backup],
+            verbose=0,
+        )
+        return agent, history.history, seen
+
+    with pytest.raises(InterruptedError):
+        run(Break())
+    agent, history, seen = run()
+    assert seen[0] > 0  # It is restored before others begin.
+    assert int(agent.gradient_steps) == 8 - (history["env_steps"][0] and 2)
+    assert history["env_steps"][-1] == int(agent.env_steps)
+    # What the first life had taken by the backup, the second one's warm-up, and its steps.
+    assert history["env_steps"] == ([80 + 8, 88 + 8, 96 + 8] if kind == "dqn" else [16, 24, 32])
+
+
+@pytest.mark.regression(48)
+def test_weights_that_are_loaded_in_the_middle_bring_their_count(fit):
+    class Load(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.env_steps.assign(500)
+
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                self.model.env_steps.assign(1000)
+
+    agent, history = fit(Load(), epochs=2)
+    assert history.history["env_steps"] == [1000.0, 1000.0]
+    assert int(agent.env_steps) == 1000
