@@ -219,13 +219,15 @@ BUDGETS = [
 @pytest.mark.regression(35)
 @pytest.mark.parametrize(("kind", "collector", "fit", "compiled", "budget", "taken"), BUDGETS)
 def test_a_budget_is_met_or_what_is_collected_at_once_is_whole(
-    make_agent, tiny_env, capsys, kind, collector, fit, compiled, budget, taken
+    make_agent, tiny_env, small_replay, capsys, kind, collector, fit, compiled, budget, taken
 ):
     arguments = {"update_epochs": 1} if kind == "ppo" else {}
     agent = make_agent(kind, EAGER | compiled, **arguments)
-    size = {} if kind in ("reinforce", "a2c") else {"batch_size": 8}
+    own = {} if kind in ("reinforce", "a2c") else {"batch_size": 8}
+    if kind == "dqn":
+        own["replay"] = small_replay()
     history = agent.fit(
-        tiny_env, env_steps=budget, callbacks=[collector()], verbose=2, **size, **fit
+        tiny_env, env_steps=budget, callbacks=[collector()], verbose=2, **own, **fit
     ).history
     assert int(agent.env_steps) == history["env_steps"][-1] == taken
     said = f"env_steps={budget} becomes {taken}, a multiple of what " in capsys.readouterr().out
@@ -244,12 +246,12 @@ def test_a_budget_is_met_or_what_is_collected_at_once_is_whole(
     ],
 )
 def test_a_larger_budget_of_a_run_that_goes_on_is_met(
-    make_agent, tiny_env, tmp_path, kind, collector, fit, budgets, taken
+    make_agent, tiny_env, small_replay, tmp_path, kind, collector, fit, budgets, taken
 ):
     taken = taken or [math.ceil(budget / 3) * 3 for budget in budgets]
-    size = {"batch_size": 8} if kind == "dqn" else {}
     for budget, expected in zip(budgets, taken, strict=True):
         agent = make_agent(kind, EAGER)
+        own = {"batch_size": 8, "replay": small_replay()} if kind == "dqn" else {}
         callbacks = [collector(), Checkpoint(tmp_path, every_epochs=None)]
-        agent.fit(tiny_env, env_steps=budget, callbacks=callbacks, verbose=0, **size, **fit)
+        agent.fit(tiny_env, env_steps=budget, callbacks=callbacks, verbose=0, **own, **fit)
         assert int(agent.env_steps) == expected

@@ -48,7 +48,7 @@ def test_settings_and_rates(fit, kind, names):
     rates = {name: values for name, values in history.items() if name.endswith("learning_rate")}
     assert rates == {name: [float(np.float32(0.1))] * 2 for name in names}
     settings = {
-        "dqn": {"epsilon": [1 - 0.95 * 40 / 1e4, 1 - 0.95 * 48 / 1e4]},
+        "dqn": {"epsilon": 1 - 0.95 * np.array(history["env_steps"]) / 1e4},
         "ppo": {"clip_range": [0.2, 0.2]},
         "ddpg": {"exploration_noise": [0.1, 0.1]},
         "td3": {"exploration_noise": [0.1, 0.1]},

@@ -20,6 +20,7 @@ from kerasrl.callbacks import (
 pytestmark = pytest.mark.regression(13)
 
 COLLECTED = {"episode_return", "episode_length", "env_steps", "env_steps_per_second"}
+RESULTS = ("episode_return", "episode_return_std", "episode_length")
 EVALUATED = {"val_episode_return", "val_episode_return_std", "val_episode_length"}
 
 
@@ -31,34 +32,16 @@ class Late(keras.callbacks.Callback):
             logs["late"] = 7.0
 
 
-class Evaluations:
-    """An environment whose episodes have these many steps, and returns, one after the other."""
-
-    def __init__(self, tiny_env, returns):
-        self._returns = iter(returns)
-        self._class = tiny_env
-
-    def __call__(self):
-        returns = self._returns
-
-        class Env(self._class):
-            evaluated = 0
-
-            def reset(self, **arguments):
-                self.evaluated += 1
-                if self.evaluated % 10 == 1:
-                    self.length = next(returns, 1)
-                return super().reset(**arguments)
-
-        return Env()
-
-
 @pytest.fixture
 def fit(make_agent, tiny_env):
     """Fits an agent for epochs of two steps in an environment without an end at first."""
 
-    def run(*callbacks, kind="dqn", epochs=4, length=10**6, **arguments):
+    def run(*callbacks, kind="dqn", epochs=4, length=10**6, returns=None, **arguments):
         agent = make_agent(kind, {"run_eagerly": True})
+        if returns is not None:  # What the evaluations say, one after the other.
+            left = iter(returns)
+            agent.evaluate = lambda *_, **__: dict.fromkeys(RESULTS, next(left, 1.0))
+            arguments["validation_data"] = tiny_env()
         collectors = {"dqn": lambda: Collect(1, 32), "reinforce": lambda: CollectEpisodes(2, 10)}
         collect = collectors.get(kind, lambda: CollectRollouts(8))()
         size = {} if kind == "reinforce" else {"batch_size": 8}
@@ -100,20 +83,18 @@ def test_a_run_without_evaluations_has_no_columns_for_them(fit):
     assert not EVALUATED & set(history.history)
 
 
-RETURNS = [3, 9, 6, 5]
+RETURNS = (3.0, 9.0, 6.0, 5.0)
 
 
 @pytest.mark.parametrize("patience", [1, 2])
-def test_early_stopping_counts_evaluations_only(fit, tiny_env, patience):
+def test_early_stopping_counts_evaluations_only(fit, patience):
     stop = keras.callbacks.EarlyStopping("val_episode_return", mode="max", patience=patience)
-    _, history = fit(
-        stop, epochs=20, validation_data=Evaluations(tiny_env, RETURNS), validation_freq=3
-    )
+    _, history = fit(stop, epochs=20, returns=RETURNS, validation_freq=3)
     assert history.epoch[-1] + 1 == 3 * (2 + patience)  # The second is the best one.
     assert stop.best == 9.0
 
 
-def test_the_best_model_is_kept_of_epochs_that_were_evaluated(fit, tiny_env, tmp_path):
+def test_the_best_model_is_kept_of_epochs_that_were_evaluated(fit, tmp_path):
     path = str(tmp_path / "{epoch}-{val_episode_return:.0f}.weights.h5")
     best = keras.callbacks.ModelCheckpoint(
         path,
@@ -122,8 +103,7 @@ def test_the_best_model_is_kept_of_epochs_that_were_evaluated(fit, tiny_env, tmp
         save_weights_only=True,
         mode="max",
     )
-    evaluations = Evaluations(tiny_env, RETURNS)
-    fit(best, epochs=7, validation_data=evaluations, validation_freq=2)
+    fit(best, epochs=7, returns=RETURNS, validation_freq=2)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["2-3.weights.h5", "4-9.weights.h5"]
 
 
@@ -133,22 +113,20 @@ def test_every_model_is_kept_where_the_best_is_not_asked_for(fit, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_plateau_is_one_of_evaluations(fit, tiny_env):
+def test_a_plateau_is_one_of_evaluations(fit):
     reduce = keras.callbacks.ReduceLROnPlateau("val_episode_return", 0.5, patience=1, mode="max")
-    evaluations = Evaluations(tiny_env, RETURNS)
-    agent, history = fit(reduce, epochs=6, validation_data=evaluations, validation_freq=2)
+    agent, history = fit(reduce, epochs=6, returns=RETURNS, validation_freq=2)
     np.testing.assert_allclose(history.history["lr"], [0.1] * 6)
     np.testing.assert_allclose(agent.optimizer.learning_rate, 0.05, rtol=1e-6)
 
 
-def test_the_best_policy_is_of_an_evaluation(fit, tiny_env, tmp_path, monkeypatch):
+def test_the_best_policy_is_of_an_evaluation(fit, tmp_path, monkeypatch):
     exported = []
     monkeypatch.setattr(
         "kerasrl.Agent.export_policy", lambda self, path, *_: exported.append(path.name)
     )
     export = PolicyExport(tmp_path, every_epochs=3)
-    evaluations = Evaluations(tiny_env, RETURNS)
-    fit(export, epochs=6, validation_data=evaluations, validation_freq=2)
+    fit(export, epochs=6, returns=RETURNS, validation_freq=2)
     assert exported == ["best", "epoch-0003", "best", "epoch-0006"]
     assert export.best == 9.0
 
@@ -183,7 +161,9 @@ def test_a_run_that_goes_on_has_the_columns_of_the_whole(fit, tiny_env, tmp_path
         (tmp_path / name).mkdir()
     (whole, rows), (broken, others) = run(tmp_path / "whole", 4), run(tmp_path / "broken", 1, 4)
     assert list(rows[0]) == list(others[0])
-    for name in set(whole) - {"env_steps_per_second"}:
+    assert list(whole) == list(broken)
+    assert {len(column) for column in broken.values()} == {len(others)} == {4}
+    for name in (*EVALUATED, "env_steps", "late", "learning_rate"):
         np.testing.assert_array_equal(whole[name], broken[name])
         if name != "late":
             assert [row[name] for row in rows] == [row[name] for row in others]
@@ -192,7 +172,7 @@ def test_a_run_that_goes_on_has_the_columns_of_the_whole(fit, tiny_env, tmp_path
 def test_the_picture_leaves_out_what_is_not_known(fit, tiny_env):
     _, history = fit(epochs=4, validation_data=tiny_env(length=3), validation_freq=2)
     (line,) = plot_history(history).axes[0].lines
-    assert [list(data) for data in line.get_data()] == [[36, 40], [3, 3]]
+    assert [list(data) for data in line.get_data()] == [history.history["env_steps"][1::2], [3, 3]]
 
 
 def test_collecting_alone_is_drawn_where_nothing_was_evaluated():

@@ -173,38 +173,45 @@ def test_stop_training_is_obeyed(fit):
 
 @pytest.mark.regression(48)
 @pytest.mark.parametrize("kind", ["dqn", "ppo"])
-def test_backup_and_restore_goes_on_counting(make_agent, tiny_env, tmp_path, kind):
+def test_backup_and_restore_goes_on_counting(make_agent, tiny_env, small_replay, tmp_path, kind):
     class Break(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == 1:
                 raise InterruptedError
 
-    def run(*callbacks):
-        agent = make_agent(kind, {"run_eagerly": True})
+    def run(agent, *callbacks):
         backup = keras.callbacks.BackupAndRestore(str(tmp_path), delete_checkpoint=False)
         collect = Collect(4, warmup_steps=32) if kind == "dqn" else CollectRollouts(8)
-        seen = []
         note = keras.callbacks.LambdaCallback(
-            on_train_begin=lambda logs: seen.append(int(agent.gradient_steps))
+            on_train_begin=lambda logs: begun.append(
+                (int(agent.gradient_steps), int(agent.env_steps))
+            )
         )
-        history = agent.fit(
+        return agent.fit(
             tiny_env(),
             epochs=4,
             steps_per_epoch=2,
             batch_size=8,
+            replay=small_replay() if kind == "dqn" else None,
             callbacks=[note, collect, *callbacks, backup],
             verbose=0,
-        )
-        return agent, history.history, seen
+        ).history
 
+    def make():
+        arguments = {"update_epochs": 1} if kind == "ppo" else {}
+        return make_agent(kind, {"run_eagerly": True}, **arguments)
+
+    begun, first, agent = [], make(), make()
     with pytest.raises(InterruptedError):
-        run(Break())
-    agent, history, seen = run()
-    assert seen[0] > 0  # It is restored before others begin.
-    assert int(agent.gradient_steps) == 8 - (history["env_steps"][0] and 2)
-    assert history["env_steps"][-1] == int(agent.env_steps)
-    # What the first life had taken by the backup, the second one's warm-up, and its steps.
-    assert history["env_steps"] == ([80 + 8, 88 + 8, 96 + 8] if kind == "dqn" else [16, 24, 32])
+        run(first, Break())
+    history = run(agent)
+    warmup, each = (32, 8) if kind == "dqn" else (0, 16)  # In an epoch of two updates.
+    assert begun == [(0, warmup), (4, warmup + 2 * each + warmup)]
+    assert int(first.env_steps) == warmup + 2 * each
+    expected = [begun[1][1] + each, begun[1][1] + 2 * each]
+    assert history["env_steps"] == expected
+    assert int(agent.env_steps) == expected[-1]
+    assert int(agent.gradient_steps) == 8
 
 
 @pytest.mark.regression(48)
