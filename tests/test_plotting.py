@@ -1,3 +1,5 @@
+import io
+import pickle
 import runpy
 import sys
 
@@ -207,3 +209,27 @@ def test_the_history_of_a_fit(make_agent, tiny_env):
         verbose=0,
     )
     assert curve(plot_history(history)) == ([68, 72], [5, 5])
+
+
+@pytest.mark.regression(39)
+def test_a_notebook_shows_one_picture():
+    figure = plot_history(ONE)
+    picture = imageio.imread(io.BytesIO(figure._repr_png_()))
+    assert picture.shape == (500, 800, 4)
+    assert (picture[..., :3] != 255).any()
+    again = pickle.loads(pickle.dumps(figure))
+    assert again._repr_png_() == figure._repr_png_()
+
+
+@pytest.mark.regression(39)
+def test_it_says_what_is_drawn(make_agent):
+    figure = plot_history(ONE, baseline={"random actions": 21.25, "people": 99}, title="A title")
+    assert figure.axes[0].get_title() == "A title"
+    assert [label for label, _, _ in lines(figure)][1:] == [
+        "random actions (21.25)",
+        "people (99)",
+    ]
+    history = keras_history([0, 1], **ONE)
+    history.set_model(make_agent("dqn"))
+    assert plot_history(history).axes[0].get_title() == "DQN"
+    assert plot_history({"a": history}, title=None).axes[0].get_title() == ""

@@ -7,7 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl import losses
-from kerasrl.agents.actor_critic import actor_critic_examples, build_actor, build_critic
+from kerasrl.agents.actor_critic import (
+    actor_critic_examples,
+    build_actor,
+    build_critic,
+    explained_variance_of,
+)
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_fraction
 from kerasrl.agents.precision import float32, scale_losses
@@ -163,7 +168,7 @@ class A2C(Agent):
             policy_loss=policy_loss,
             value_loss=value_loss,
             entropy=entropy,
-            explained_variance=batch["explained_variance"][0],
+            explained_variance=explained_variance_of(batch),
             regularization_loss=layer_loss,
         )
 

@@ -127,6 +127,13 @@ def explained_variance(value: tf.Tensor, returns: tf.Tensor, weight: tf.Tensor) 
     return tf.where(variance > 0, 1.0 - left, 0.0)
 
 
+def explained_variance_of(batch: dict[str, Any]) -> tf.Tensor:
+    """That of the rollout that a batch is of; of the batch, where its examples do not tell."""
+    if "explained_variance" in batch:
+        return batch["explained_variance"][0]
+    return explained_variance(batch["value"], batch["return"], batch["weight"])
+
+
 def _variance(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     mean = tf.reduce_mean(weight * x)
     return tf.reduce_mean(weight * tf.square(x - mean))

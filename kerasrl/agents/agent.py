@@ -394,7 +394,9 @@ class Agent(Persistent):
             )
         for tracker in self._trackers:
             tracker.update_state(values.get(tracker.name, 0.0))
-        self.gradient_steps.assign_add(1)
+        computed = [value for value in values.values() if tf.is_tensor(value)]
+        with tf.control_dependencies(computed):  # A step that fails does not count.
+            self.gradient_steps.assign_add(1)
         return {tracker.name: tracker.result() for tracker in self._trackers}
 
     def random_normal(self, shape: Any, salt: int) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """The learning rates of an agent's optimizers: read, and changed all alike."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ import keras
 from kerasrl.agents import building
 from kerasrl.warning import warn
 
+_Schedule = keras.optimizers.schedules.LearningRateSchedule
 _SCHEDULERS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 
 
@@ -28,6 +29,8 @@ def learning_rates(agent: keras.Model) -> dict[str, float]:
 class LearningRates:
     """Has Keras's schedulers, which change one optimizer, change all of an agent's alike.
 
+    One that was compiled with a schedule of its own goes its own way.
+
     Args:
         agent: the agent.
         begun: dict from the names of optimizers to their rates when the run began; those that it
@@ -42,7 +45,7 @@ class LearningRates:
         for name, optimizer in optimizers.items():
             if optimizer is self._main:
                 self._begun = begun.get(name, self._begun)
-            elif hasattr(optimizer.learning_rate, "assign"):  # It has no schedule of its own.
+            else:
                 self._others.append((optimizer, begun.get(name, _value(optimizer))))
 
     @contextmanager
@@ -65,7 +68,10 @@ class LearningRates:
             )
             return
         for optimizer, begun in self._others:
-            keras.backend.set_value(optimizer.learning_rate, begun * (rate / self._begun))
+            if isinstance(optimizer.learning_rate, _Schedule):  # Of a legacy optimizer.
+                continue
+            with suppress(TypeError):  # It has a schedule of its own, which Keras does not let go.
+                optimizer.learning_rate = begun * (rate / self._begun)
 
 
 def _optimizers(agent: keras.Model) -> dict[str, Any]:
@@ -75,6 +81,6 @@ def _optimizers(agent: keras.Model) -> dict[str, Any]:
 
 def _value(optimizer: Any) -> float:
     rate = optimizer.learning_rate
-    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):  # As legacy ones give it.
+    if isinstance(rate, _Schedule):
         rate = rate(optimizer.iterations)
     return float(keras.backend.get_value(rate))

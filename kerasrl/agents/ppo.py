@@ -7,7 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl import losses
-from kerasrl.agents.actor_critic import actor_critic_examples, build_actor, build_critic
+from kerasrl.agents.actor_critic import (
+    actor_critic_examples,
+    build_actor,
+    build_critic,
+    explained_variance_of,
+)
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_fraction, check_positive
 from kerasrl.agents.conditional import update_if
@@ -213,7 +218,7 @@ class PPO(Agent):
             entropy=entropy,
             approximate_kl=kl,
             clip_fraction=self._mean(batch, tf.cast(clipped, tf.float32)),
-            explained_variance=batch["explained_variance"][0],
+            explained_variance=explained_variance_of(batch),
             regularization_loss=layer_loss,
         )
 

@@ -125,8 +125,8 @@ class Collector(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Logs the epoch's figures, as they were before any evaluation."""
         self._in_epoch = False
-        if logs is not None:
-            logs.update(self._logs)
+        if logs is not None:  # Others may have put the agent's weights back since.
+            logs.update(self._logs | {"env_steps": float(self._env_steps)})
 
     def get_state(self) -> dict[str, Any]:
         """What it takes to go on where it is: the account, the random state, the environments."""

@@ -1,10 +1,12 @@
 """The figures of every epoch, each in every epoch."""
 
+import csv
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 #: The value of a figure that is not known in an epoch, told apart from others by its identity.
 UNKNOWN = float("nan")
@@ -50,12 +52,22 @@ def end_epoch(callback: keras.callbacks.Callback, epoch: int, logs: dict[str, An
             logs["lr"] = keras.backend.get_value(callback.model.optimizer.learning_rate)
         return
     if isinstance(callback, keras.callbacks.CSVLogger) and callback.keys is None:
-        callback.keys = sorted(logs)  # Keras would add a second one, `val_`, to each.
+        callback.keys = _csv_columns(callback, logs)
     if isinstance(callback, keras.callbacks.TensorBoard):
         logs = {name: value for name, value in logs.items() if value is not UNKNOWN}
     callback.on_epoch_end(epoch, logs)
     if isinstance(callback, keras.callbacks.History):
         level(callback)
+
+
+def _csv_columns(logger: keras.callbacks.CSVLogger, logs: dict[str, Any]) -> list[str]:
+    """Those of a file that is gone on with; else all, to which Keras would add a `val_` each."""
+    if logger.append and not logger.append_header:
+        with tf.io.gfile.GFile(logger.filename, "r") as file:
+            header = next(csv.reader([file.readline()], delimiter=logger.sep), [])
+        if header[:1] == ["epoch"]:
+            return header[1:]
+    return sorted(logs)
 
 
 def _decides(callback: Any) -> bool:

@@ -28,13 +28,14 @@ class Line:
         self._shown = 0
         self._written_at = 0.0
 
-    def show(self, parts: list[str]) -> None:
-        """Writes as many parts as there is room for, in place of what was shown before."""
+    def show(self, parts: list[str], bar: str) -> None:
+        """Writes the parts that there is room for, and a bar if there is more of it."""
         now = time.monotonic()
         if not _overwrites() or now - self._written_at < _INTERVAL:
             return
         self._written_at = now
-        self._write(_fitting(parts, _columns()), _columns())
+        columns = _columns()
+        self._write(_fitting(parts, bar, columns), columns)
 
     def end(self, parts: list[str], wraps: bool = True) -> None:
         """Writes all parts, in several lines if they need them, in place of what was shown."""
@@ -93,14 +94,18 @@ class Progress(keras.callbacks.Callback):
         if self.params["verbose"] == 1:
             known = {name: logs[name] for name in _WHILE_RUNNING if name in (logs or {})}
             seconds = max(time.monotonic() - self._began, 1e-9)
-            speed = f"{plain((self._done - self._before) / seconds)} steps/s"
-            self._line.show([*self._steps(), *figures(known), speed])
+            speed = f"{plain((self._done - self._before) / seconds)}/s"
+            bar = _bar(self._done, self._total)
+            self._line.show([*self._steps(), *figures(known), speed], bar)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Shows all figures."""
         self._total = self._total or self._done  # The end of a dataset is known now.
+        parts = [*self._steps(), *figures(logs or {})]
         wraps = self.params["verbose"] == 1
-        self._line.end([*self._steps(), *figures(logs or {})], wraps)
+        if wraps:
+            parts[0] += f" {_bar(self._done, self._total)}"
+        self._line.end(parts, wraps)
 
     def close(self) -> None:
         """Leaves the line of an epoch that was broken off."""
@@ -108,8 +113,7 @@ class Progress(keras.callbacks.Callback):
             self._line.close()
 
     def _steps(self) -> list[str]:
-        count = _count(self._done, self._total, self.params["verbose"] == 1)
-        return [count, f"{time.monotonic() - self._began:.0f}s"]
+        return [_count(self._done, self._total), f"{time.monotonic() - self._began:.0f}s"]
 
 
 class EpisodeProgress:
@@ -132,32 +136,36 @@ class EpisodeProgress:
         self._returns.append(episode_return)
         if self._verbose == 1:
             mean = math.fsum(self._returns) / len(self._returns)
-            self._line.show([*self._so_far(), *figures({"episode_return": mean})])
+            parts = [*self._so_far(), *figures({"episode_return": mean})]
+            self._line.show(parts, _bar(len(self._returns), self._episodes))
 
     def end(self, results: Mapping[str, float]) -> None:
         """Shows the results."""
         if self._verbose:
-            self._line.end([*self._so_far(), *figures(results)], self._verbose == 1)
+            parts = [*self._so_far(), *figures(results)]
+            if self._verbose == 1:
+                parts[0] += f" {_bar(len(self._returns), self._episodes)}"
+            self._line.end(parts, self._verbose == 1)
 
     def close(self) -> None:
         """Leaves the line of an evaluation that was broken off."""
         self._line.close()
 
     def _so_far(self) -> list[str]:
-        count = _count(len(self._returns), self._episodes, self._verbose == 1)
-        return [count, f"{time.monotonic() - self._began:.0f}s"]
+        return [_count(len(self._returns), self._episodes), f"{time.monotonic() - self._began:.0f}s"]
 
 
-def _count(done: int, total: int | None, bar: bool) -> str:
-    """How much of the whole is done, such as `3/4 [========>...]`."""
-    if total is None:
-        return str(done)
-    count = f"{done:{len(str(total))}}/{total}"
-    if not bar:
-        return count
+def _count(done: int, total: int | None) -> str:
+    return str(done) if total is None else f"{done:{len(str(total))}}/{total}"
+
+
+def _bar(done: int, total: int | None) -> str:
+    """How much of the whole is done, such as `[========>...]`; empty if that is not known."""
+    if not total:
+        return ""
     filled = min(_BAR * done // total, _BAR)
-    head = "=" * filled if done >= total else ("=" * filled + ">")[1 if filled else 0 :]
-    return f"{count} [{head:.<{_BAR}}]"
+    head = "=" * filled if done >= total else f"{'=' * (filled - 1)}>"
+    return f"[{head:.<{_BAR}}]"
 
 
 def figures(logs: Mapping[str, Any]) -> list[str]:
@@ -204,13 +212,14 @@ def _columns() -> int:
     return max(columns or 80, 2) - 1
 
 
-def _fitting(parts: list[str], columns: int) -> str:
-    text = parts[0]
+def _fitting(parts: list[str], bar: str, columns: int) -> str:
+    text = ""
     for part in parts[1:]:
-        if len(text) + len(part) + 3 > columns:
-            break
-        text += f" - {part}"
-    return text[:columns]
+        if len(parts[0]) + len(text) + len(part) + 3 <= columns:
+            text += f" - {part}"
+    if bar and len(parts[0]) + len(bar) + len(text) + 1 <= columns:
+        text = f" {bar}{text}"
+    return f"{parts[0]}{text}"[:columns]
 
 
 def _wrapped(parts: list[str], columns: int) -> list[str]:

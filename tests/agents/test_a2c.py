@@ -51,7 +51,7 @@ def test_a_rollout_is_learned_from_once(recorded_queue, batch_size, updates):
         assert (learned == collected) == (batch_size is None)  # The first to the last step, or not.
         assert sorted(learned) == sorted(collected)
     assert set(history) == {
-        *("loss", "policy_loss", "value_loss", "entropy"),
+        *("loss", "policy_loss", "value_loss", "entropy", "explained_variance", "learning_rate"),
         *("episode_return", "episode_length", "env_steps", "env_steps_per_second"),
     }
     assert history["env_steps"] == [20.0]
@@ -65,8 +65,8 @@ def test_a_budget_is_used_up(tiny_env, make_agent):
         return made[-1]
 
     agent.fit(factory, num_envs=2, env_steps=39, verbose=0)
-    assert [len(env.actions) for env in made] == [15, 15]  # Three rollouts of 5.
-    assert int(agent.optimizer.iterations) == 3
+    assert [len(env.actions) for env in made] == [20, 20]  # Four rollouts of 5.
+    assert int(agent.optimizer.iterations) == 4
 
 
 def test_a_rollout_in_which_all_environments_only_reset_changes_nothing():

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import kerasrl
+from kerasrl.agents.learning_rates import learning_rates
 from kerasrl.callbacks import Collect, LinearSchedule, TargetUpdate
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError, SpaceError
 
@@ -287,6 +288,8 @@ def test_the_history_holds_the_logs_of_every_epoch(make_agent, tiny_env, kind):
         "val_episode_return",
         "val_episode_return_std",
         "val_episode_length",
+        *("epsilon" for _ in range(kind == "dqn")),
+        *learning_rates(agent),
     }
     assert history.epoch == [0, 1]
     assert all(len(values) == 2 for values in history.history.values())
@@ -315,7 +318,7 @@ def test_the_bar_counts_a_run_in_an_environment_to_its_end(make_agent, tiny_env,
     )
     printed = capsys.readouterr().out
     assert "4/4 [====" in printed
-    assert "episode_return: 5.0000" in printed
+    assert "episode_return: 5 " in printed
 
 
 @pytest.mark.parametrize("verbose", [3, -1, "yes", None])

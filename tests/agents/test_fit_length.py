@@ -1,9 +1,11 @@
 """How long `fit` runs: `epochs`, `steps_per_epoch` and `env_steps`."""
 
+import math
+
 import keras
 import pytest
 
-from kerasrl.callbacks import Collect
+from kerasrl.callbacks import Checkpoint, Collect, CollectEpisodes, CollectRollouts
 from kerasrl.errors import ArgumentError
 
 WARMUP = 32
@@ -139,7 +141,7 @@ def test_one_environment_uses_its_budget_up(
 
 @pytest.mark.parametrize("steps_per_execution", [1, 8])
 @pytest.mark.parametrize("per_update", [0.5, 4])
-def test_several_environments_stay_within_their_budget(
+def test_several_environments_use_their_budget_up(
     make_agent, tiny_env, small_replay, per_update, steps_per_execution
 ):
     agent = make_agent("dqn", EAGER | {"steps_per_execution": steps_per_execution})
@@ -161,7 +163,7 @@ def test_several_environments_stay_within_their_budget(
         verbose=0,
     )
     taken = sum(len(env.actions) for env in made)
-    assert budget - 3 < taken <= budget
+    assert budget <= taken < budget + 3
     assert int(agent.env_steps) == taken
 
 
@@ -196,3 +198,60 @@ def test_arguments_that_mean_nothing_for_a_dataset_are_refused(make_agent, batch
     agent = make_agent("dqn", EAGER)
     with pytest.raises(ArgumentError, match=next(iter(argument))):
         agent.fit(batches(agent), verbose=0, **argument)
+
+
+BUDGETS = [
+    # The agent, its collector, fit's and compile's arguments, and the steps that are collected.
+    ("dqn", lambda: Collect(1, WARMUP), {"num_envs": 3}, {}, 50, 51),
+    ("dqn", lambda: Collect(4, WARMUP), {"num_envs": 3}, {"steps_per_execution": 7}, 91, 93),
+    ("dqn", lambda: Collect(8, WARMUP), {"epochs": 3}, {}, 91, 91),
+    ("dqn", lambda: Collect(0.5, WARMUP), {}, {"steps_per_execution": 16}, 40, 40),
+    ("dqn", lambda: Collect(4, WARMUP), {"steps_per_epoch": 5}, {}, 81, 81),
+    ("ppo", lambda: CollectRollouts(8), {}, {}, 30, 32),
+    ("ppo", lambda: CollectRollouts(8), {"epochs": 2}, {}, 9, 16),
+    ("ppo", lambda: CollectRollouts(8), {"num_envs": 2}, {}, 7, 16),
+    ("a2c", lambda: CollectRollouts(8), {"steps_per_epoch": 3}, {}, 33, 40),
+    ("reinforce", lambda: CollectEpisodes(2, 10), {}, {}, 30, 30),
+    ("reinforce", lambda: CollectEpisodes(2, 10), {"steps_per_epoch": 2}, {}, 31, 40),
+]
+
+
+@pytest.mark.regression(35)
+@pytest.mark.parametrize(("kind", "collector", "fit", "compiled", "budget", "taken"), BUDGETS)
+def test_a_budget_is_met_or_what_is_collected_at_once_is_whole(
+    make_agent, tiny_env, small_replay, capsys, kind, collector, fit, compiled, budget, taken
+):
+    arguments = {"update_epochs": 1} if kind == "ppo" else {}
+    agent = make_agent(kind, EAGER | compiled, **arguments)
+    own = {} if kind in ("reinforce", "a2c") else {"batch_size": 8}
+    if kind == "dqn":
+        own["replay"] = small_replay()
+    history = agent.fit(
+        tiny_env, env_steps=budget, callbacks=[collector()], verbose=2, **own, **fit
+    ).history
+    assert int(agent.env_steps) == history["env_steps"][-1] == taken
+    said = f"env_steps={budget} becomes {taken}, a multiple of what " in capsys.readouterr().out
+    assert said == (taken != budget and kind != "reinforce")  # Nobody knows how long episodes are.
+
+
+@pytest.mark.regression(35)
+@pytest.mark.parametrize(
+    ("kind", "collector", "fit", "budgets", "taken"),
+    [
+        ("dqn", lambda: Collect(1, WARMUP), {"steps_per_epoch": 9}, (45, 70), (45, 70)),
+        ("dqn", lambda: Collect(4, WARMUP), {"steps_per_epoch": 5, "num_envs": 3}, (70, 110), None),
+        ("dqn", lambda: Collect(1, WARMUP), {}, (45, 70), (45, 70)),
+        ("a2c", lambda: CollectRollouts(8), {"steps_per_epoch": 3}, (30, 60), (32, 64)),
+        ("reinforce", lambda: CollectEpisodes(1, 10), {"steps_per_epoch": 4}, (30, 60), (30, 60)),
+    ],
+)
+def test_a_larger_budget_of_a_run_that_goes_on_is_met(
+    make_agent, tiny_env, small_replay, tmp_path, kind, collector, fit, budgets, taken
+):
+    taken = taken or [math.ceil(budget / 3) * 3 for budget in budgets]
+    for budget, expected in zip(budgets, taken, strict=True):
+        agent = make_agent(kind, EAGER)
+        own = {"batch_size": 8, "replay": small_replay()} if kind == "dqn" else {}
+        callbacks = [collector(), Checkpoint(tmp_path, every_epochs=None)]
+        agent.fit(tiny_env, env_steps=budget, callbacks=callbacks, verbose=0, **own, **fit)
+        assert int(agent.env_steps) == expected

@@ -17,7 +17,9 @@ def test_an_agent_trains_on_a_dataset(make_agent, batches, kind):
     agent = make_agent(kind)
     before = agent.get_weights()
     history = agent.fit(batches(agent, count=4), epochs=2, verbose=0).history
-    assert set(history) == set(agent.log_names)
+    rates = {name for name in history if name.endswith("learning_rate")}
+    assert set(history) == set(agent.log_names) | rates
+    assert len(rates) == len(agent.optimized_variables())
     assert np.isfinite(history["loss"]).all()
     assert int(agent.optimizer.iterations) == 8
     assert int(agent.env_steps) == 0

@@ -178,7 +178,7 @@ def test_noise_is_standard_normal_and_another_one_for_every_draw_step_and_seed(m
     agent = make_agent("sac")
     draws = [agent.random_normal((5_000, 2), salt=0).numpy()]
     draws.append(agent.random_normal((5_000, 2), salt=1).numpy())
-    agent.optimizer.iterations.assign_add(1)
+    agent.gradient_steps.assign_add(1)
     draws.append(agent.random_normal((5_000, 2), salt=0).numpy())
     agent.reseed(1)
     draws.append(agent.random_normal((5_000, 2), salt=0).numpy())

@@ -33,9 +33,10 @@ def fit(make_agent, tiny_env):
 def test_every_so_many_epochs(fit, tiny_env, freq, evaluations):
     env = tiny_env(length=3)
     history = fit(epochs=4, validation_data=env, validation_freq=freq).history
-    assert history.get("val_episode_return", []) == [3.0] * evaluations
-    assert history.get("val_episode_return_std", []) == [0.0] * evaluations
-    assert history.get("val_episode_length", []) == [3.0] * evaluations
+    due = np.arange(1, 5) % freq == 0
+    for name, value in (("return", 3.0), ("return_std", 0.0), ("length", 3.0)):
+        expected = np.where(due, value, np.nan)
+        np.testing.assert_array_equal(history[f"val_episode_{name}"], expected)
     assert len(env.actions) == evaluations * 10 * 3
     assert not env.closed
 
@@ -155,3 +156,32 @@ def test_every_verb_has_a_limit():
         for verb in having:
             parameters = inspect.signature(verb).parameters
             assert parameters["max_episode_steps"].default == limit
+
+
+@pytest.mark.regression(40)
+def test_callbacks_are_told_of_evaluations_as_in_keras(fit, make_agent, tiny_env):
+    class Tests(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.told = []
+
+        def on_test_begin(self, logs=None):
+            self.told.append("begin")
+
+        def on_test_batch_begin(self, batch, logs=None):
+            self.told.append(batch)
+
+        def on_test_batch_end(self, batch, logs=None):
+            self.told.append((batch, logs["episode_return"], logs["episode_length"]))
+
+        def on_test_end(self, logs=None):
+            self.told.append(logs)
+
+    results = {"episode_return": 3.0, "episode_return_std": 0.0, "episode_length": 3.0}
+    once = ["begin", *(x for i in range(10) for x in (i, (i, 3.0, 3.0))), results]
+    tests = Tests()
+    fit(epochs=4, validation_data=tiny_env(length=3), validation_freq=2, callbacks=[tests])
+    assert tests.told == once * 2
+    tests.told.clear()
+    make_agent("dqn").evaluate(tiny_env(length=3), callbacks=[tests], verbose=0)
+    assert tests.told == once

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasrl.callbacks import Collect
+from kerasrl.callbacks import Collect, CollectRollouts
 
 
 @pytest.fixture
@@ -169,3 +169,61 @@ def test_stop_training_is_obeyed(fit):
     agent, history = fit(stop)
     assert int(agent.optimizer.iterations) == 1
     assert history.epoch == [0]
+
+
+@pytest.mark.regression(48)
+@pytest.mark.parametrize("kind", ["dqn", "ppo"])
+def test_backup_and_restore_goes_on_counting(make_agent, tiny_env, small_replay, tmp_path, kind):
+    class Break(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise InterruptedError
+
+    def run(agent, *callbacks):
+        backup = keras.callbacks.BackupAndRestore(str(tmp_path), delete_checkpoint=False)
+        collect = Collect(4, warmup_steps=32) if kind == "dqn" else CollectRollouts(8)
+        note = keras.callbacks.LambdaCallback(
+            on_train_begin=lambda logs: begun.append(
+                (int(agent.gradient_steps), int(agent.env_steps))
+            )
+        )
+        return agent.fit(
+            tiny_env(),
+            epochs=4,
+            steps_per_epoch=2,
+            batch_size=8,
+            replay=small_replay() if kind == "dqn" else None,
+            callbacks=[note, collect, *callbacks, backup],
+            verbose=0,
+        ).history
+
+    def make():
+        arguments = {"update_epochs": 1} if kind == "ppo" else {}
+        return make_agent(kind, {"run_eagerly": True}, **arguments)
+
+    begun, first, agent = [], make(), make()
+    with pytest.raises(InterruptedError):
+        run(first, Break())
+    history = run(agent)
+    warmup, each = (32, 8) if kind == "dqn" else (0, 16)  # In an epoch of two updates.
+    assert begun == [(0, warmup), (4, warmup + 2 * each + warmup)]
+    assert int(first.env_steps) == warmup + 2 * each
+    expected = [begun[1][1] + each, begun[1][1] + 2 * each]
+    assert history["env_steps"] == expected
+    assert int(agent.env_steps) == expected[-1]
+    assert int(agent.gradient_steps) == 8
+
+
+@pytest.mark.regression(48)
+def test_weights_that_are_loaded_in_the_middle_bring_their_count(fit):
+    class Load(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.env_steps.assign(500)
+
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                self.model.env_steps.assign(1000)
+
+    agent, history = fit(Load(), epochs=2)
+    assert history.history["env_steps"] == [1000.0, 1000.0]
+    assert int(agent.env_steps) == 1000

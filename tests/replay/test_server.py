@@ -1,4 +1,6 @@
 import contextlib
+import gc
+import logging
 import os
 import socket
 import subprocess
@@ -294,3 +296,15 @@ def test_servers_start_in_threads_at_once():
         one.stop()
     assert not errors
     assert len(ports) == 4
+
+
+@pytest.mark.regression(40)
+def test_a_server_that_is_gone_leaves_the_root_logger_to_the_user(monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    replay = open_replay()
+    replay.close()
+    del replay
+    unclosed = LoopbackServer(lambda name: reverb.Table.queue(name, 1))
+    del unclosed
+    gc.collect()
+    assert logging.root.handlers == []
