@@ -287,7 +287,7 @@ class Agent(Persistent):
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
     def track(self, **values: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Counts the gradient step, and returns the epoch's running means, as `train_step` has to."""
+        """Counts the gradient step and returns the epoch's means, as `train_step` has to."""
         if set(values) != set(self.log_names):
             raise ArgumentError(
                 f"track needs the values that {type(self).__name__}.log_names lists, "

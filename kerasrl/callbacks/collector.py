@@ -22,9 +22,9 @@ class Collector(keras.callbacks.Callback):
 
     The base of `Collect`, `CollectRollouts` and `CollectEpisodes`, which say what is written to the
     replay and when. It logs `episode_return` and `episode_length` (means over the episodes that
-    ended in the epoch; the last known ones when none did; in an epoch's logs NaN before the first),
-    `env_steps` (of the agent's life) and `env_steps_per_second`. Callbacks of the run that have a method
-    `on_episode_end(episode, env_steps)` are told of every episode that ends.
+    ended in the epoch; the last known ones when none did; NaN in an epoch before the first),
+    `env_steps` (of the agent's life) and `env_steps_per_second`. Callbacks of the run that have a
+    method `on_episode_end(episode, env_steps)` are told of every episode that ends.
 
     To act otherwise, override `act` and pass an instance of your class to `fit`. For an agent that
     learns from rollouts it has to call the base class's, as a rollout holds what that computed.
