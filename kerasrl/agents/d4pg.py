@@ -121,9 +121,9 @@ class D4PG(Agent):
     ) -> None:
         """Sets the optimizers, Adam at 1e-4 by default; the rest is as in Keras.
 
-        `agent.optimizer` is the critic's. When Keras's `LearningRateScheduler` or `ReduceLROnPlateau`
-        changes its learning rate, those of the others keep their ratio to it. `LinearSchedule`
-        reaches one alone, as `"critic_optimizer.learning_rate"`.
+        `agent.optimizer` is the critic's. When Keras's `LearningRateScheduler` or
+        `ReduceLROnPlateau` changes its learning rate, those of the others keep their ratio to it.
+        `LinearSchedule` reaches one alone, as `"critic_optimizer.learning_rate"`.
         """
         super().compile(
             critic_optimizer or keras.optimizers.Adam(1e-4),
