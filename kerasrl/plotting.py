@@ -100,16 +100,10 @@ def _figure() -> "Figure":
             return buffer.getvalue()
 
         def __reduce__(self) -> tuple:  # Its class cannot be found by its name.
-            return _restored, (Figure.__getstate__(self),)
+            return _figure, (), Figure.__getstate__(self)  # type: ignore[attr-defined]
 
     figure = Picture(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure
-
-
-def _restored(state: dict[str, Any]) -> "Figure":
-    figure = _figure()
-    figure.__setstate__(state)
     return figure
 
 
@@ -154,7 +148,7 @@ def _is_history(value: Any) -> bool:
     if isinstance(value, keras.callbacks.History):
         return True
     return isinstance(value, Mapping) and all(
-        isinstance(numbers, Iterable) and all(number is None or isinstance(number, Real) for number in numbers)
+        isinstance(numbers, Iterable) and all(isinstance(n, Real | None) for n in numbers)
         for numbers in value.values()
     )
 

@@ -11,7 +11,7 @@ from kerasrl.agents.fitting import Run
 _ENDS = (StopIteration, tf.errors.OutOfRangeError)
 
 
-class Carried(Exception):
+class CarriedError(Exception):
     """Brings an error past Keras, which would end the epoch and say nothing.
 
     Args:
@@ -31,7 +31,7 @@ class _Carrying:
         self, kind: type | None, error: BaseException | None, traceback: types.TracebackType | None
     ) -> None:
         if isinstance(error, _ENDS):
-            raise Carried(error)
+            raise CarriedError(error)
 
 
 #: Context in which nothing is the end of the data, whatever is raised in it.
@@ -60,7 +60,7 @@ class TrainFunction:
         except _ENDS as error:
             if _ends_data(self._agent.run, error):
                 raise
-            raise Carried(error) from error
+            raise CarriedError(error) from error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_function"], name)

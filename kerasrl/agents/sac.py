@@ -109,7 +109,9 @@ class SAC(Agent):
     ) -> None:
         """Sets the optimizers, Adam at 3e-4 by default; the rest is as in Keras.
 
-        `agent.optimizer`, which callbacks such as `LearningRateScheduler` act on, is the actor's.
+        `agent.optimizer` is the actor's. When Keras's `LearningRateScheduler` or
+        `ReduceLROnPlateau` changes its learning rate, those of the others keep their ratio to it.
+        `LinearSchedule` reaches one alone, as `"critic_optimizer.learning_rate"`.
         """
         super().compile(
             actor_optimizer or keras.optimizers.Adam(3e-4),

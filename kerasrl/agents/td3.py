@@ -107,7 +107,9 @@ class TD3(Agent):
     ) -> None:
         """Sets the optimizers, Adam at 1e-3 by default; the rest is as in Keras.
 
-        `agent.optimizer`, which callbacks such as `LearningRateScheduler` act on, is the critic's.
+        `agent.optimizer` is the critic's. When Keras's `LearningRateScheduler` or
+        `ReduceLROnPlateau` changes its learning rate, those of the others keep their ratio to it.
+        `LinearSchedule` reaches one alone, as `"critic_optimizer.learning_rate"`.
         """
         super().compile(
             critic_optimizer or keras.optimizers.Adam(1e-3),

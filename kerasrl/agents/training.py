@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from kerasrl.agents import building, fitting, offline, resuming, run_callbacks, run_length
-from kerasrl.agents.ending import Carried
+from kerasrl.agents.ending import CarriedError
 from kerasrl.agents.interruption import Interrupted, Interruption
 from kerasrl.errors import EnvWorkerError, KerasRLError, ReplayError
 
@@ -96,16 +96,16 @@ def _train(
     except Interrupted:
         run.keras_callbacks.on_train_end()
         raise
-    except Carried as carrier:
-        error = carrier.error
+    except CarriedError as carrier:
+        carried = carrier.error
     except Exception as error:
         _explain(run, interruption, error)
         raise
     try:  # Out of the handler, so that the error has no other context than it had.
-        _explain(run, interruption, error)
-        raise error
+        _explain(run, interruption, carried)
+        raise carried
     finally:
-        del error
+        del carried
 
 
 def _explain(run: fitting.Run, interruption: Interruption, error: Exception) -> None:

@@ -43,7 +43,7 @@ class CollectRollouts(QueueCollector):
         return rollout_spec(spec, self._policy.output, self.length, num_envs)
 
     def updates(self, env_steps: int) -> int:
-        """Gradient steps that a budget of environment steps allows, the last rollout a whole one."""
+        """Gradient steps that a budget of environment steps allows, of whole rollouts."""
         return math.ceil(env_steps / self._env_steps_per_rollout) * self.updates_per_turn
 
     def whole(self, env_steps: int) -> int:

@@ -18,9 +18,9 @@ def warn_of_directions(callbacks: list[keras.callbacks.Callback]) -> None:
         if more and _looks_for_less(callback):
             name = type(callback).__name__
             warn(
-                f"{name} takes the least {monitor} for the best, as Keras's mode=\"auto\" does: it "
-                f"knows accuracies only. Give it mode=\"max\": {name}(monitor={monitor!r}, "
-                "mode=\"max\", ...)."
+                f'{name} takes the least {monitor} for the best, as Keras\'s mode="auto" does: it '
+                f'knows accuracies only. Give it mode="max": {name}(monitor={monitor!r}, '
+                'mode="max", ...).'
             )
 
 

@@ -79,7 +79,8 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Names the epoch."""
         self._began = time.monotonic()
-        self._done, self._before = 0, None
+        self._done = 0
+        self._before: int | None = None
         if self.params["epochs"] > 1:
             self._line.end([f"Epoch {epoch + 1}/{self.params['epochs']}"])
 
@@ -92,9 +93,10 @@ class Progress(keras.callbacks.Callback):
         """Shows a few figures."""
         self._done = batch + 1
         if self.params["verbose"] == 1:
-            known = {name: logs[name] for name in _WHILE_RUNNING if name in (logs or {})}
+            logs = logs or {}
+            known = {name: logs[name] for name in _WHILE_RUNNING if name in logs}
             seconds = max(time.monotonic() - self._began, 1e-9)
-            speed = f"{plain((self._done - self._before) / seconds)}/s"
+            speed = f"{plain((self._done - (self._before or 0)) / seconds)}/s"
             bar = _bar(self._done, self._total)
             self._line.show([*self._steps(), *figures(known), speed], bar)
 
@@ -152,7 +154,10 @@ class EpisodeProgress:
         self._line.close()
 
     def _so_far(self) -> list[str]:
-        return [_count(len(self._returns), self._episodes), f"{time.monotonic() - self._began:.0f}s"]
+        return [
+            _count(len(self._returns), self._episodes),
+            f"{time.monotonic() - self._began:.0f}s",
+        ]
 
 
 def _count(done: int, total: int | None) -> str:

@@ -101,9 +101,7 @@ def _of_later_versions(
     }
     own = [name for name in here if _COUNTER.fullmatch(name)]
     counter = max(own, key=lambda name: int(name.removeprefix("vars/")), default=None)
-    steps = [
-        array for name, array in there.items() if name in {f"{o}/vars/0" for o in _optimizers(there)}
-    ]
+    steps = [there[f"{name}/vars/0"] for name in _optimizers(there) if f"{name}/vars/0" in there]
     if counter in lacking:  # The optimizer's steps are the best guess.
         added[counter] = max(steps, default=here[counter])
     return added

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 import kerasrl
-from kerasrl.agents.learning_rates import learning_rates
 from kerasrl.callbacks import Collect, LinearSchedule, TargetUpdate
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError, SpaceError
 
@@ -289,7 +288,7 @@ def test_the_history_holds_the_logs_of_every_epoch(make_agent, tiny_env, kind):
         "val_episode_return_std",
         "val_episode_length",
         *("epsilon" for _ in range(kind == "dqn")),
-        *learning_rates(agent),
+        *(n.replace("optimizer", "learning_rate") for n in agent.optimized_variables()),
     }
     assert history.epoch == [0, 1]
     assert all(len(values) == 2 for values in history.history.values())

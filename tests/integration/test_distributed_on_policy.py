@@ -53,6 +53,7 @@ def examples(too_far, rollout, rng):
         "return": rng.normal(size=32).astype("f"),
         "weight": np.where(np.arange(32) < 24, 4 / 3, 0).astype("f"),  # Another part on each.
         "env_steps": np.full(32, rollout),
+        "explained_variance": np.full(32, rollout / 10, "f"),  # The rollout's, on each.
     }
 
 rng = np.random.default_rng(0)
