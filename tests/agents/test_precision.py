@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 import kerasrl
-from kerasrl.agents import precision
 from kerasrl.callbacks import Collect, CollectEpisodes, CollectRollouts
 from kerasrl.errors import NetworkError
 from kerasrl.policies import PolicySnapshot
@@ -29,6 +28,11 @@ def policy(name):
         yield
     finally:
         keras.mixed_precision.set_global_policy(before)
+
+
+def scale_variables(optimizer):
+    """The scale of the loss, and the steps since it changed."""
+    return kerasrl.agents.precision.scale_variables(optimizer)
 
 
 def env_of(kind, tiny_env):
@@ -124,7 +128,7 @@ def test_every_optimizer_scales_its_loss(kind, tiny_env):
 @pytest.mark.regression(8)
 def test_an_overflow_skips_the_step_and_halves_the_scale(tiny_env, batches, examples):
     agent = made("dqn", tiny_env, "mixed_float16")
-    scale, good = precision.scale_variables(agent.optimizer)
+    scale, good = scale_variables(agent.optimizer)
     scale.assign(2.0**30)
     change = stepped(agent, batches, examples, 1.0)
     assert (change == 0).all()
@@ -208,7 +212,7 @@ def test_the_scale_of_a_loss_is_saved(tiny_env, tmp_path):
     agent = made("ddpg", tiny_env, "mixed_float16")
     values = {}
     for i, name in enumerate(agent.optimized_variables()):
-        scale, good = precision.scale_variables(getattr(agent, name))
+        scale, good = scale_variables(getattr(agent, name))
         values[name] = [2.0**i, 7 * i]
         scale.assign(2.0**i)
         good.assign(7 * i)
@@ -218,5 +222,5 @@ def test_the_scale_of_a_loss_is_saved(tiny_env, tmp_path):
     other.load_weights(tmp_path / "agent.weights.h5")
     for copy in (kerasrl.load(tmp_path / "agent.keras"), other):
         for name, expected in values.items():
-            found = [float(v) for v in precision.scale_variables(getattr(copy, name))]
+            found = [float(v) for v in scale_variables(getattr(copy, name))]
             assert found == expected
