@@ -60,7 +60,7 @@ class EnvWorkerError(EnvError, RuntimeError):
 
 
 class NonFiniteLoss(KerasRLError, ArithmeticError):  # noqa: N818
-    """What is learned has become NaN or infinite."""
+    """What is learned, or what a policy chooses, has become NaN or infinite."""
 
 
 class SaveError(KerasRLError, OSError):

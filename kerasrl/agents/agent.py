@@ -217,6 +217,7 @@ class Agent(Persistent):
             ArgumentError, ArgumentTypeError: when an argument cannot work.
             EnvError: when an environment breaks its rules, or has used up its restarts.
             EnvWorkerError: when a process that environments run in dies, or does not answer.
+            NonFiniteLoss: when what is learned, or an action, has become NaN or infinite.
             SpaceError: when the agent cannot serve the environment's spaces.
             Exception: whatever an environment raises, with a note that says which one and when.
         """

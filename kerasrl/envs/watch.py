@@ -43,7 +43,8 @@ class Watch:
 
     def __init__(self, env: Any):
         base = getattr(env, "unwrapped", env)
-        envs = [base, *([e.unwrapped for e in base.envs] if type(base) is SyncVectorEnv else [])]
+        parts = getattr(base, "envs", ()) if isinstance(base, SyncVectorEnv) else ()
+        envs = [base, *(part.unwrapped for part in parts)]
         self._seat, *self._others = [_sit(each) for each in envs]
         self._lock = self._seat.lock
         self._seen = self._uses()
