@@ -9,7 +9,7 @@ import tensorflow as tf
 from kerasrl import losses
 from kerasrl.agents.actor_critic import actor_critic_examples, build_actor, build_critic
 from kerasrl.agents.agent import Agent
-from kerasrl.agents.checks import check_fraction
+from kerasrl.arguments import fraction, real
 from kerasrl.callbacks import CollectRollouts
 from kerasrl.replay import Queue
 
@@ -66,12 +66,11 @@ class A2C(Agent):
         name: str | None = None,
     ):
         super().__init__(discount=discount, reward_scale=reward_scale, name=name)
-        check_fraction("gae_lambda", gae_lambda)
         self.actor: Any = actor
         self.critic: Any = critic
-        self.gae_lambda = gae_lambda
-        self.entropy_cost = entropy_cost
-        self.value_cost = value_cost
+        self.gae_lambda = fraction("gae_lambda", gae_lambda)
+        self.entropy_cost = real("entropy_cost", entropy_cost)
+        self.value_cost = real("value_cost", value_cost)
         self.normalize_advantages = normalize_advantages
         self.normalize_observations = normalize_observations
 

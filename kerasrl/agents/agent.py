@@ -1,6 +1,5 @@
 """The agent: a Keras model that is fitted to an environment."""
 
-import math
 from typing import Any
 
 import keras
@@ -8,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.agents import building, evaluating, fitting, resuming, training
-from kerasrl.agents.checks import check_fraction, check_positive
+from kerasrl.agents.keras_arguments import explaining
 from kerasrl.agents.noise import stateless_normal
 from kerasrl.agents.persistent import Persistent
+from kerasrl.arguments import fraction, positive, seed_of, whole
 from kerasrl.callbacks import Collect
 from kerasrl.envs import FaultPolicy
 from kerasrl.errors import ArgumentError
@@ -38,7 +38,16 @@ class Agent(Persistent):
       `batches(replay, batch_size)` makes of rollouts;
     - `default_callbacks()` and `default_replay()`: what it is trained with unless the user brings
       instances of their own;
-    - `log_names`: the names that `train_step` hands to `track`.
+    - `log_names`: the names that `train_step` hands to `track`;
+    - `batch_keys`: what a batch of a dataset must have for it to learn from, all five by default;
+    - `update_epochs`, if it learns from rollouts: passes over each of them, 1 by default;
+    - `get_config()`: the constructor's arguments, which `save` needs.
+
+    One that has several optimizers defines `compile(actor_optimizer=None, critic_optimizer=None,
+    *, steps_per_execution=1, jit_compile=None, run_eagerly=None)` or the like, which hands one of
+    them to `super().compile`, and sets the attributes `actor_optimizer` and `critic_optimizer`; and
+    `optimized_variables()`, a dict from these names to the variables that each one changes. They
+    are saved and loaded by these names.
 
     Args:
         discount: float in [0, 1], per environment step.
@@ -57,6 +66,19 @@ class Agent(Persistent):
     built: bool
     log_names: tuple[str, ...] = ("loss",)
     default_batch_size: int | None = 256
+    batch_keys: tuple[str, ...] = (
+        "observation",
+        "action",
+        "reward",
+        "discount",
+        "next_observation",
+    )
+    update_epochs: int = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "compile" in vars(cls):
+            cls.compile = explaining(cls.compile)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -65,14 +87,11 @@ class Agent(Persistent):
         reward_scale: float = 1.0,
         name: str | None = None,
     ):
+        building.check_eager()
         super().__init__(name=name)
-        check_fraction("discount", discount)
-        check_positive("n_step", n_step)
-        self.discount = discount
-        self.n_step = n_step
-        if not (math.isfinite(reward_scale) and reward_scale > 0):
-            raise ArgumentError(f"reward_scale must be positive; received {reward_scale}.")
-        self.reward_scale = reward_scale
+        self.discount = fraction("discount", discount)
+        self.n_step = whole("n_step", n_step)
+        self.reward_scale = positive("reward_scale", reward_scale)
         self.observation_space: Any = None
         self.action_space: Any = None
         self.run: fitting.Run | None = None
@@ -125,6 +144,29 @@ class Agent(Persistent):
             self.build_networks()
         self.built = True
 
+    @explaining
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        *,
+        steps_per_execution: int = 1,
+        jit_compile: bool | None = None,
+        run_eagerly: bool | None = None,
+    ) -> None:
+        """Sets the optimizer; losses are the agent's own, and the rest is as in Keras.
+
+        Raises:
+            ArgumentTypeError: when an argument is one of Keras's that means nothing here, or the
+                optimizer is none, or one of `keras.optimizers.legacy`, which cannot be saved.
+        """
+        super().compile(
+            optimizer,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+        )
+
+    @explaining
     def fit(
         self,
         x: Any,
@@ -205,8 +247,8 @@ class Agent(Persistent):
             self,
             super().fit,
             fitting.Run(
-                seed=seed,
-                env_steps=env_steps,
+                seed=seed_of(seed),
+                env_steps=whole("env_steps", env_steps, optional=True),
                 faults=FaultPolicy(on_env_error, max_env_restarts, env_timeout, nan_policy, strict),
             ),
             x,
@@ -222,6 +264,7 @@ class Agent(Persistent):
             initial_epoch=initial_epoch,
         )
 
+    @explaining
     def evaluate(
         self,
         x: Any,
@@ -231,6 +274,7 @@ class Agent(Persistent):
         seed: int | None = None,
         verbose: str | int = "auto",
         return_dict: bool = False,
+        callbacks: Any = None,
     ) -> Any:
         """Runs greedy episodes.
 
@@ -242,6 +286,10 @@ class Agent(Persistent):
             seed: int, for the environments.
             verbose: 0, 1, 2 or "auto", as in Keras.
             return_dict: bool, whether to return a dict rather than a list.
+            callbacks: list of Keras callbacks, or a `keras.callbacks.CallbackList`, whose methods
+                for testing are called as in Keras, where a batch is an episode:
+                `on_test_batch_end` has the `episode_return` and `episode_length` of the episode in
+                its logs, and `on_test_end` the results.
 
         Returns:
             What the episodes were worth: `episode_return`, the mean undiscounted return;
@@ -251,7 +299,7 @@ class Agent(Persistent):
         Raises:
             ArgumentError: when `episodes` is less than 1.
         """
-        results = evaluating.evaluate(self, x, episodes, num_envs, seed, verbose)
+        results = evaluating.evaluate(self, x, episodes, num_envs, seed, verbose, callbacks)
         return results if return_dict else list(results.values())
 
     def minimize(
@@ -303,6 +351,7 @@ class Agent(Persistent):
 
     def reseed(self, seed: int | None) -> None:
         """Seeds `random_normal`; None seeds it from the operating system's randomness."""
+        seed = seed_of(seed)
         rng = np.random.default_rng(None if seed is None else [seed, _STREAM])
         self.noise_seed.assign(int(rng.integers(2**31)))
 

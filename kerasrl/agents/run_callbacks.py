@@ -7,8 +7,10 @@ from typing import Any
 import gymnasium as gym
 import keras
 
+from kerasrl import saving
 from kerasrl.agents.fitting import Run
 from kerasrl.agents.interruption import Interruption
+from kerasrl.arguments import whole
 from kerasrl.callbacks import Checkpoint, Evaluation, StepsPerSecond, Video
 from kerasrl.callbacks.collector import Collector
 from kerasrl.callbacks.non_finite import NonFiniteCheck
@@ -36,7 +38,7 @@ def all_callbacks(
     given: list[keras.callbacks.Callback],
 ) -> list[keras.callbacks.Callback]:
     """Adds the agent's own callbacks, and puts those first that others read the logs of."""
-    _check_given(given)
+    _check_given(agent, given)
     own = [
         callback
         for callback in agent.default_callbacks()
@@ -56,19 +58,40 @@ def all_callbacks(
     return listed
 
 
-def _check_given(given: list[Any]) -> None:
+def check_instances(given: list[Any]) -> None:
+    """Raises `ArgumentTypeError` unless all are callbacks."""
     for callback in given:
         if isinstance(callback, type):
             raise ArgumentTypeError(
                 f"callbacks are instances; received the class {callback.__name__}. Write "
                 f"{callback.__name__}(...)."
             )
+        if not hasattr(callback, "set_model"):
+            raise ArgumentTypeError(
+                f"callbacks must be instances of keras.callbacks.Callback; received {callback!r}."
+            )
+
+
+def _check_given(agent: keras.Model, given: list[Any]) -> None:
+    check_instances(given)
+    for callback in given:
+        if isinstance(callback, keras.callbacks.ModelCheckpoint):
+            _check_can_save(agent, callback)
     checkpoints = [callback for callback in given if isinstance(callback, Checkpoint)]
     if len(checkpoints) > 1:
         raise ArgumentError(
             f"a run has one Checkpoint; received {len(checkpoints)}. Raise max_to_keep to have "
             "more kept."
         )
+
+
+def _check_can_save(agent: keras.Model, callback: keras.callbacks.ModelCheckpoint) -> None:
+    """Raises what saving would, before anything is trained."""
+    if callback.save_weights_only:
+        saving.weights_path(callback.filepath)
+    else:
+        saving.agent_path(callback.filepath)
+        agent.get_compile_config()
 
 
 def _check_collectors(agent: keras.Model, collectors: list[Collector]) -> None:
@@ -105,8 +128,9 @@ def check_shared(run: Run, x: Any, listed: list[keras.callbacks.Callback]) -> No
         )
 
 
-def evaluation(env: Any, every_epochs: int, seed: int | None) -> list[Any]:
+def evaluation(env: Any, validation_freq: int, seed: int | None) -> list[Any]:
     """The `Evaluation` that `validation_data` stands for, if any."""
+    every_epochs = whole("validation_freq", validation_freq)
     if env is None:
         return []
     seed = None if seed is None else seed + _EVALUATION_SEED_OFFSET
@@ -142,6 +166,8 @@ class RunCallbacks(keras.callbacks.CallbackList):
         for callback in self.callbacks:
             callback.on_train_begin(logs)
             self._begun.append(callback)
+        if self.model.run.replay is not None:
+            self.model.run.replay.expect(begun=True)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Puts signals off until a step has been taken.

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from kerasrl import envs
-from kerasrl.errors import ArgumentError
+from kerasrl.arguments import seed_of, whole
 
 
 class Evaluation(keras.callbacks.Callback):
@@ -29,15 +29,10 @@ class Evaluation(keras.callbacks.Callback):
         self, env: Any, episodes: int = 10, every_epochs: int = 1, seed: int | None = None
     ):
         super().__init__()
-        if episodes < 1 or every_epochs < 1:
-            raise ArgumentError(
-                "episodes and every_epochs must be at least 1; received "
-                f"episodes={episodes} and every_epochs={every_epochs}."
-            )
         self.env = env
-        self.episodes = episodes
-        self.every_epochs = every_epochs
-        self.seed = seed
+        self.episodes = whole("episodes", episodes)
+        self.every_epochs = whole("every_epochs", every_epochs)
+        self.seed = seed_of(seed)
         self._environments: envs.Environments | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from kerasrl import envs
+from kerasrl.arguments import positive, whole
 from kerasrl.errors import ArgumentError, ArgumentTypeError, StackError
 from kerasrl.policies import PolicySnapshot
 
@@ -47,19 +48,12 @@ class Video(keras.callbacks.Callback):
         fps: float | None = None,
     ):
         super().__init__()
-        if episodes < 1 or every_epochs < 1:
-            raise ArgumentError(
-                "episodes and every_epochs must be at least 1; received "
-                f"episodes={episodes} and every_epochs={every_epochs}."
-            )
-        if fps is not None and not 0 < fps < float("inf"):
-            raise ArgumentError(f"fps must be a positive number of frames; received {fps}.")
         _check_imageio()
         self.directory = Path(directory)
         self.env = env
-        self.every_epochs = every_epochs
-        self.episodes = episodes
-        self.fps = fps
+        self.every_epochs = whole("every_epochs", every_epochs)
+        self.episodes = whole("episodes", episodes)
+        self.fps = positive("fps", fps, "a positive number of frames", optional=True)
         self._resources = contextlib.ExitStack()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
