@@ -103,10 +103,8 @@ def batch_of(spec: Any, nest: Any, path: str) -> Any:
         if spec.dtype.is_integer and array.size:
             least, most = int(array.min()), int(array.max())
             if least < spec.dtype.min or most > spec.dtype.max:
-                value = least if least < spec.dtype.min else most
-                raise ArgumentError(
-                    f"{path} must be {spec.dtype.name}; received the value {value}."
-                )
+                beyond = least if least < spec.dtype.min else most
+                raise ArgumentError(f"{path} must be {spec.dtype.name}; received {beyond} in it.")
         return array if array.dtype == wanted else array.astype(wanted)
 
     return map_leaves(convert, spec, nest, path)

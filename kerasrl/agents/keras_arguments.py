@@ -100,7 +100,8 @@ def explaining(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _too_many(name: str, verb: str, taken: list[str], args: tuple[Any, ...]) -> str:
     listed = ", ".join(taken)
-    rule = f"{name} takes at most {len(taken)} arguments without a name, {listed}; received {len(args)}"
+    rule = f"{name} takes at most {len(taken)} arguments without a name, {listed}; "
+    rule += f"received {len(args)}"
     reason = _INSTEAD[verb].get("y") or _INSTEAD[verb].get("loss")
     return f"{rule}: {reason}. Name the others, as in {verb}({taken[0]}, name=value)."
 

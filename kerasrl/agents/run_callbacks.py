@@ -1,7 +1,9 @@
 """The callbacks of a run: the agent's own, the user's, and Keras's."""
 
 import contextlib
+import os
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -86,11 +88,11 @@ def _check_given(agent: keras.Model, given: list[Any]) -> None:
 
 
 def _check_can_save(agent: keras.Model, callback: keras.callbacks.ModelCheckpoint) -> None:
-    """Raises what saving would, before anything is trained."""
+    """Raises what saving would, before anything is trained, and has it know the file's name."""
     if callback.save_weights_only:
-        saving.weights_path(callback.filepath)
+        callback.filepath = os.fspath(saving.weights_path(callback.filepath))
     else:
-        saving.agent_path(callback.filepath)
+        callback.filepath = os.fspath(saving.agent_path(callback.filepath))
         agent.get_compile_config()
 
 
@@ -137,6 +139,37 @@ def evaluation(env: Any, validation_freq: int, seed: int | None) -> list[Any]:
     return [Evaluation(env, every_epochs=every_epochs, seed=seed)]
 
 
+class AllCallbacks(keras.callbacks.Callback):
+    """A `RunCallbacks` within another list, such as one that a logger makes of it.
+
+    Args:
+        listed: `RunCallbacks`.
+    """
+
+    def __init__(self, listed: "RunCallbacks"):
+        super().__init__()
+        self._listed = listed
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Passes it on, as the others do."""
+        self._listed.on_train_begin(logs)
+
+    def on_train_end(self, logs: Any = None) -> None:  # noqa: D102
+        self._listed.on_train_end(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: D102
+        self._listed.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: D102
+        self._listed.on_epoch_end(epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: D102
+        self._listed.on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: D102
+        self._listed.on_train_batch_end(batch, logs)
+
+
 class RunCallbacks(keras.callbacks.CallbackList):
     """Keras's list, which lets a signal end the run where it can be gone on from.
 
@@ -159,6 +192,10 @@ class RunCallbacks(keras.callbacks.CallbackList):
         self._interruption = interruption
         self._begun: list[keras.callbacks.Callback] = []
         self._check_timing = False  # Collecting is meant to take longer than an update.
+
+    def __iter__(self) -> Iterator[keras.callbacks.Callback]:
+        """One callback that stands for all, for tools that put the callbacks into another list."""
+        yield AllCallbacks(self)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Notes which callbacks have begun."""
@@ -199,10 +236,12 @@ class RunCallbacks(keras.callbacks.CallbackList):
         within_step, replay = self._interruption.deferred, self.model.run.replay
         if within_step and replay is not None and (failure := replay.failure()):
             raise failure
-        logs = self._process_logs(logs)
+        given, logs = logs, self._process_logs(logs)
         for callback in self.callbacks:
             self._let_signals_in(isinstance(callback, Evaluation | Video))
             callback.on_epoch_end(epoch, logs)
+        if given is not None:
+            given.update(logs)  # For those outside of this list, see `__iter__`.
         self._let_signals_in(True)
 
     def on_train_end(self, logs: Any = None) -> None:

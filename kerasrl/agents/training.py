@@ -81,7 +81,7 @@ def fit(
             steps_per_epoch=steps_per_epoch,
             initial_epoch=initial_epoch,
             callbacks=run.keras_callbacks,
-            verbose=verbose,
+            verbose=0,  # The progress bar is among the callbacks.
         )
 
 
