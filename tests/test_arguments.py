@@ -134,36 +134,25 @@ def test_a_warm_up_may_be_of_no_steps():
         Collect(warmup_steps=1.5)
 
 
-def fit(make_agent, small_replay, **arguments):
+def fit(make_agent, small_replay, tiny_env, **arguments):
     agent = make_agent("dqn", {"run_eagerly": True})
-    env = gym.wrappers.FlattenObservation(TinyOfFour())
     given = {"steps_per_epoch": 1, "batch_size": 4, "callbacks": [Collect(warmup_steps=32)]}
-    history = agent.fit(lambda: env, replay=small_replay(), verbose=0, **(given | arguments))
+    history = agent.fit(tiny_env, replay=small_replay(), verbose=0, **(given | arguments))
     return agent, history
 
 
-class TinyOfFour(Tiny):
-    observation_space = gym.spaces.Box(-1, 1, (4,), np.float32)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return np.zeros(4, np.float32), {}
-
-    def step(self, action):
-        return np.zeros(4, np.float32), *super().step(action)[1:]
-
-
 @pytest.mark.regression(10)
-def test_a_run_takes_counts_of_any_type(make_agent, small_replay):
+def test_a_run_takes_counts_of_any_type(make_agent, small_replay, tiny_env):
     agent, history = fit(
         make_agent,
         small_replay,
+        tiny_env,
         epochs=np.float32(2),
         steps_per_epoch=2.0,
         batch_size=np.int32(8),
         num_envs=np.int64(1),
         initial_epoch=0.0,
-        validation_data=TinyOfFour,
+        validation_data=tiny_env,
         validation_freq=np.int64(2),
         max_env_restarts=3.0,
         seed=np.uint8(3),
@@ -172,7 +161,12 @@ def test_a_run_takes_counts_of_any_type(make_agent, small_replay):
     assert int(agent.optimizer.iterations) == 4
     assert len(history.history["val_episode_return"]) == 1
     agent, history = fit(
-        make_agent, small_replay, env_steps=np.float64(40), epochs=1.0, steps_per_epoch=None
+        make_agent,
+        small_replay,
+        tiny_env,
+        env_steps=np.float64(40),
+        epochs=1.0,
+        steps_per_epoch=None,
     )
     assert int(agent.env_steps) == 40
 
@@ -195,10 +189,10 @@ def test_a_run_takes_counts_of_any_type(make_agent, small_replay):
         ("seed", True),
     ],
 )
-def test_what_is_no_count_is_refused_by_a_run(make_agent, name, value):
+def test_what_is_no_count_is_refused_by_a_run(make_agent, tiny_env, name, value):
     agent = make_agent("dqn")
     with pytest.raises(ArgumentError, match=f"{name} must be .*received"):
-        agent.fit(TinyOfFour, verbose=0, **{name: value})
+        agent.fit(tiny_env, verbose=0, **{name: value})
     assert agent.run is None
 
 
@@ -231,9 +225,9 @@ def test_the_type_of_a_seed_makes_no_difference():
 
 @pytest.mark.regression(9)
 @pytest.mark.regression(27)
-def test_a_run_takes_a_huge_seed_and_is_repeatable(make_agent, small_replay):
+def test_a_run_takes_a_huge_seed_and_is_repeatable(make_agent, small_replay, tiny_env):
     losses = [
-        fit(make_agent, small_replay, seed=seed)[1].history["loss"]
+        fit(make_agent, small_replay, tiny_env, seed=seed)[1].history["loss"]
         for seed in (2**40, np.int64(2**40), 2**40 + 1)
     ]
     assert losses[0] == losses[1]
@@ -241,10 +235,10 @@ def test_a_run_takes_a_huge_seed_and_is_repeatable(make_agent, small_replay):
 
 
 @pytest.mark.regression(9)
-def test_evaluating_an_agent_takes_numpys_seeds(make_agent):
+def test_evaluating_an_agent_takes_numpys_seeds(make_agent, tiny_env):
     agent = make_agent("dqn")
     one, other = (
-        agent.evaluate(TinyOfFour, episodes=np.int64(2), seed=seed, verbose=0)
+        agent.evaluate(tiny_env, episodes=np.int64(2), seed=seed, verbose=0)
         for seed in (np.int64(3), 3)
     )
     assert one == other

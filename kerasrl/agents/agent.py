@@ -248,7 +248,7 @@ class Agent(Persistent):
             super().fit,
             fitting.Run(
                 seed=seed_of(seed),
-                env_steps=whole("env_steps", env_steps, optional=True),
+                env_steps=None if env_steps is None else whole("env_steps", env_steps),
                 faults=FaultPolicy(on_env_error, max_env_restarts, env_timeout, nan_policy, strict),
             ),
             x,

@@ -103,7 +103,7 @@ def _train_on_batch(agent: keras.Model, batch: Any, reset_metrics: bool) -> dict
     dataset, data = tf.data.Dataset.from_tensors(batch), None
     if not isinstance(agent.default_replay(), Queue):  # Examples of rollouts are what they are.
         data = OfflineData(agent, dataset, None)
-        dataset = data.dataset
+        dataset = data.prepared(dataset)
     strategy = agent.distribute_strategy
     with strategy.scope():
         iterator = iter(strategy.experimental_distribute_dataset(dataset))

@@ -125,8 +125,9 @@ def _check_compile(method: Callable[..., Any], args: tuple[Any, ...], kwargs: An
     for name, value in given.items():
         if "optimizer" in name and value is not None:
             check_optimizer(name, value)
-    if "steps_per_execution" in kwargs and kwargs["steps_per_execution"] != "auto":
-        kwargs["steps_per_execution"] = whole("steps_per_execution", kwargs["steps_per_execution"])
+    steps = kwargs.get("steps_per_execution", "auto")
+    if not (isinstance(steps, str) and steps == "auto"):
+        kwargs["steps_per_execution"] = whole("steps_per_execution", steps)
 
 
 def check_optimizer(name: str, value: Any) -> None:

@@ -40,9 +40,6 @@ class OfflineData:
         dataset: `tf.data.Dataset` of dicts.
         env: environment to build the agent for, or None.
 
-    Attributes:
-        dataset: `tf.data.Dataset` to train on.
-
     Raises:
         AgentStateError: when the spaces are not known.
         ArgumentError: when the agent cannot learn from such batches.
@@ -57,10 +54,13 @@ class OfflineData:
         transition = transition_spec(built_spec(agent))
         self._spec = {key: transition[key] for key in agent.batch_keys if key in transition}
         self._check_element(dataset.element_spec)
+
+    def prepared(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """What is trained on: the dataset, or what is left of it."""
         dataset = dataset.map(self._prepared)
-        if "observation" in self._spec and agent.observation_normalizers:
+        if "observation" in self._spec and self._agent.observation_normalizers:
             dataset = dataset.map(self._adapted)
-        self.dataset = dataset.with_options(pipeline_options())
+        return dataset.with_options(pipeline_options())
 
     def failure(self) -> ArgumentError | None:
         """The error behind the TensorFlow error that the dataset ended with, if it is of here."""
@@ -111,7 +111,10 @@ class OfflineData:
     def _within(self, path: str, value: tf.Tensor, low: Any, high: Any) -> tf.Tensor:
         """Has what is beyond its bounds, or NaN, end the dataset with an error that says so."""
         wide = value if value.dtype.is_floating else tf.cast(value, tf.int64)
-        inside = (wide >= tf.constant(low, wide.dtype)) & (wide <= tf.constant(high, wide.dtype))
+        least, most = low, high
+        if value.dtype.is_floating:
+            least, most = low - _slack(low), high + _slack(high)
+        inside = (wide >= tf.constant(least, wide.dtype)) & (wide <= tf.constant(most, wide.dtype))
         refuse = functools.partial(weakly(self._refuse), path, low, high)
         checked = tf.cond(
             tf.reduce_all(inside),
@@ -122,10 +125,11 @@ class OfflineData:
             return tf.identity(value)
 
     def _refuse(self, path: str, low: Any, high: Any, values: np.ndarray) -> np.bool_:
-        values = values[~((values >= low) & (values <= high))]
+        beyond = values[~((values >= low) & (values <= high))]
+        worst = beyond[np.abs(beyond).argmax()]  # A NaN, if there is one.
         self._failure = ArgumentError(
             f"{path} of the dataset must be within {np.min(low)} to {np.max(high)}; received "
-            f"{values.flat[0]}. Mend the dataset, or build the agent for other spaces."
+            f"{worst}. Mend the dataset, or build the agent for other spaces."
         )
         raise self._failure
 
@@ -158,15 +162,15 @@ def _check_agent(agent: keras.Model, env: Any) -> None:
         )
 
 
+def _slack(bound: np.ndarray) -> np.ndarray:
+    """What rounding may add to a bound."""
+    return _TOLERANCE * np.maximum(np.where(np.isfinite(bound), np.abs(bound), 0), 1)
+
+
 def _bounds(space: gym.Space) -> tuple[Any, Any]:
     """The least and the greatest action, `[...]` or scalars."""
     if isinstance(space, gym.spaces.Box):
-        if space.dtype.kind != "f":
-            return space.low, space.high
-        size = np.where(np.isfinite(space.low), np.abs(space.low), 0)
-        size = np.maximum(size, np.where(np.isfinite(space.high), np.abs(space.high), 0))
-        slack = (_TOLERANCE * np.maximum(size, 1)).astype(space.dtype)
-        return space.low - slack, space.high + slack
+        return space.low, space.high
     if isinstance(space, gym.spaces.MultiBinary):
         return 0, 1
     discrete: Any = space

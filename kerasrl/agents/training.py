@@ -38,8 +38,10 @@ def fit(
     """
     verbose = run_callbacks.verbosity(verbose)
     epochs = whole("epochs", epochs, least=0, optional=True)
-    steps_per_epoch = whole("steps_per_epoch", steps_per_epoch, optional=True)
-    batch_size = whole("batch_size", batch_size, optional=True)
+    if steps_per_epoch is not None:
+        steps_per_epoch = whole("steps_per_epoch", steps_per_epoch)
+    if batch_size is not None:
+        batch_size = whole("batch_size", batch_size)
     num_envs = whole("num_envs", num_envs)
     initial_epoch = whole("initial_epoch", initial_epoch, least=0)
     with Interruption() as interruption, fitting.running(agent, run) as resources:
@@ -52,7 +54,6 @@ def fit(
                 num_envs=None if num_envs == 1 else num_envs,
             )
             run.offline = offline.OfflineData(agent, x, validation_data)
-            dataset = run.offline.dataset
         else:
             fitting.open_environments(agent, run, resources, x, num_envs)
             run.batch_size = fitting.check_batch_size(agent, batch_size)
@@ -64,7 +65,7 @@ def fit(
         if run.environments is not None:
             dataset = fitting.open_replay(agent, run, resources, replay)
         else:
-            dataset = resuming.rest_of(dataset, run, steps_per_epoch)
+            dataset = run.offline.prepared(resuming.rest_of(x, run, steps_per_epoch))
         building.check_optimizers(agent)
         building.make_slots_early(agent)
         resuming.restore(agent, run)

@@ -86,7 +86,7 @@ def test_losses_and_metrics_are_refused_and_said_what_to_do_about(kind):
         "weighted_metrics": "log_names",
         "loss_weights": "arguments of the agent",
         "learning_rate": "keras.optimizers.Adam",
-        "nonsense": "takes no nonsense; it takes .*steps_per_execution",
+        "nonsense": "; it takes .*steps_per_execution",
     }.items():
         with pytest.raises(ArgumentTypeError, match=f"{name}.*{advice}"):
             agent.compile(**{name: 0.5})
@@ -110,7 +110,7 @@ def test_an_optimizer_that_is_none_is_refused(kind):
             0.0: "received 0.0",
             "adamm": "or the name of one; received 'adamm'",
             keras.optimizers.legacy.Adam(): "legacy.*Use keras.optimizers.Adam",
-            keras.optimizers.schedules.ExponentialDecay(0.1, 1, 1.0): "must be an optimizer; rec",
+            keras.optimizers.schedules.ExponentialDecay(0.1, 1, 1.0): "received <keras",
         }.items():
             with pytest.raises(ArgumentTypeError, match=f"{name} must .*{rule}"):
                 kind().compile(**{name: value})
@@ -231,8 +231,9 @@ def test_training_on_a_batch_is_the_step_of_a_fit(make_agent, batches, kind):
     batch = next(dataset.as_numpy_iterator())
     logs = other.train_on_batch(batch, return_dict=True)
     assert logs == {name: pytest.approx(values[0]) for name, values in history.items()}
-    for one_weight, other_weight in zip(one.weights, other.weights, strict=True):
-        np.testing.assert_allclose(one_weight, other_weight, rtol=1e-6)
+    pairs = zip(one.trainable_variables, other.trainable_variables, strict=True)
+    for one_weight, other_weight in pairs:
+        np.testing.assert_allclose(one_weight, other_weight, rtol=1e-5, atol=1e-6)
     values = other.train_on_batch(batch)
     assert list(logs) == list(other.log_names)
     assert len(values) == len(logs)
