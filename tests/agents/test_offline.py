@@ -11,6 +11,7 @@ from kerasrl.callbacks import Collect
 from kerasrl.errors import AgentStateError, ArgumentError
 
 KINDS = ("dqn", "sac")
+EAGER = {"run_eagerly": True}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,7 +123,7 @@ SAME = {
 @pytest.mark.parametrize("case", SAME)
 def test_what_can_be_cast_without_loss_is_the_same_dataset(make_agent, batches, case):
     kind, columns = SAME[case]
-    one, other = make_agent(kind), make_agent(kind)
+    one, other = make_agent(kind, EAGER), make_agent(kind, EAGER)
     dataset = batches(one)
     expected = final(one.fit(dataset, verbose=0))
     assert final(other.fit(changed(dataset, **columns), verbose=0)) == pytest.approx(expected)
@@ -177,7 +178,7 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_a_dataset_that_cannot_be_learned_from_is_refused(make_agent, batches, case):
     kind, columns, rule = WRONG[case]
-    agent = make_agent(kind)
+    agent = make_agent(kind, EAGER)
     before = [variable.numpy() for variable in agent.trainable_variables]
     with pytest.raises(ArgumentError, match=rule):
         agent.fit(changed(batches(agent), **columns), verbose=0)
@@ -199,7 +200,7 @@ def test_a_dataset_whose_shapes_are_not_known_is_checked_as_it_comes(make_agent,
     (batch,) = batches(agent).as_numpy_iterator()
     unknown = tf.nest.map_structure(lambda leaf: tf.TensorSpec(None, leaf.dtype), batch)
     dataset = tf.data.Dataset.from_generator(lambda: iter([batch]), output_signature=unknown)
-    agent.fit(dataset, verbose=0)
+    agent.fit(dataset, steps_per_epoch=1, verbose=0)
     assert int(agent.optimizer.iterations) == 1
 
 
@@ -238,23 +239,25 @@ def test_an_agent_says_what_a_batch_must_have(make_agent, batches, tiny_env):
 @pytest.mark.regression(4)
 @pytest.mark.parametrize("kind", ["dqn", "sac", "ddpg", "td3", "d4pg"])
 def test_rewards_of_a_dataset_are_scaled(make_agent, batches, kind):
-    scaled, plain = make_agent(kind, reward_scale=100.0), make_agent(kind)
+    scaled, plain = make_agent(kind, EAGER, reward_scale=100.0), make_agent(kind, EAGER)
     dataset = batches(plain)
     expected = final(plain.fit(changed(dataset, reward=lambda x: 100 * x), verbose=0))
     history = final(scaled.fit(dataset, verbose=0))
     assert history == pytest.approx(expected, rel=1e-4)
-    unscaled = final(make_agent(kind).fit(dataset, verbose=0))
+    unscaled = final(make_agent(kind, EAGER).fit(dataset, verbose=0))
     assert history["loss"] != pytest.approx(unscaled["loss"])
 
 
 @pytest.mark.regression(4)
-@pytest.mark.parametrize("kind", [kerasrl.DQN, kerasrl.SAC])
-@pytest.mark.parametrize("steps_per_execution", [1, 4])
+@pytest.mark.parametrize(
+    ("kind", "steps_per_execution"), [(kerasrl.DQN, 1), (kerasrl.DQN, 4), (kerasrl.SAC, 1)]
+)
 def test_normalisers_adapt_to_a_dataset(tiny_env, batches, kind, steps_per_execution):
     space = gym.spaces.Discrete(2) if kind is kerasrl.DQN else None
     agent = kind(normalize_observations=True)
     agent.build(tiny_env(action_space=space or gym.spaces.Box(-1, 1, (2,), np.float32)))
-    agent.compile(steps_per_execution=steps_per_execution)
+    eagerly = steps_per_execution == 1
+    agent.compile(steps_per_execution=steps_per_execution, run_eagerly=eagerly)
     dataset = changed(batches(agent, count=4), observation=lambda x: 3 + 2 * x)
     agent.fit(dataset, verbose=0)
     seen = np.concatenate([batch["observation"] for batch in dataset.as_numpy_iterator()])
@@ -287,7 +290,8 @@ def test_a_run_that_is_gone_on_with_adapts_to_no_batch_twice(tiny_env, batches, 
         keras.utils.set_random_seed(0)
         agent = kerasrl.DQN(normalize_observations=True)
         agent.build(tiny_env())
-        agent.compile()
+        agent.compile(run_eagerly=True)
+        agent.reseed(0)
         dataset = batches(agent, count=8)
         checkpoint = kerasrl.callbacks.Checkpoint(tmp_path / str(lengths))
         for epochs in lengths:
