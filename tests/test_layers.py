@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # What every layer may import of kerasrl, and what each may besides. One that is not here is free.
-COMMON = {"errors", "native_log", "notes", "warning"}
+COMMON = {"arguments", "errors", "native_log", "notes", "warning"}
 ALLOWED = {
     "losses": COMMON,
     "networks": COMMON,
@@ -20,6 +20,7 @@ ALLOWED = {
     "callbacks": COMMON | {"envs", "replay", "policies", "saving", "version"},
     "agents": COMMON | {"losses", "networks", "callbacks", "replay", "saving"},
     "plotting": COMMON,
+    "arguments": {"errors"},
     "errors": set(),
     "native_log": set(),
     "notes": {"errors"},

@@ -14,8 +14,8 @@ from kerasrl.agents.actor_critic import (
     explained_variance_of,
 )
 from kerasrl.agents.agent import Agent
-from kerasrl.agents.checks import check_fraction
 from kerasrl.agents.precision import float32, scale_losses
+from kerasrl.arguments import fraction, real
 from kerasrl.callbacks import CollectRollouts
 from kerasrl.replay import Queue
 
@@ -74,12 +74,11 @@ class A2C(Agent):
         name: str | None = None,
     ):
         super().__init__(discount=discount, reward_scale=reward_scale, name=name)
-        check_fraction("gae_lambda", gae_lambda)
         self.actor: Any = actor
         self.critic: Any = critic
-        self.gae_lambda = gae_lambda
-        self.entropy_cost = entropy_cost
-        self.value_cost = value_cost
+        self.gae_lambda = fraction("gae_lambda", gae_lambda)
+        self.entropy_cost = real("entropy_cost", entropy_cost)
+        self.value_cost = real("value_cost", value_cost)
         self.normalize_advantages = normalize_advantages
         self.normalize_observations = normalize_observations
 

@@ -1,6 +1,5 @@
 """The agent: a Keras model that is fitted to an environment."""
 
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.agents import building, evaluating, fitting, precision, resuming, training
-from kerasrl.agents.checks import check_fraction, check_positive
 from kerasrl.agents.ending import TrainFunction
+from kerasrl.agents.keras_arguments import explaining
 from kerasrl.agents.layer_losses import has_layer_losses, layer_loss
 from kerasrl.agents.noise import stateless_normal
 from kerasrl.agents.normalizing import Normalizing
 from kerasrl.agents.persistent import Persistent
+from kerasrl.arguments import fraction, positive, seed_of, whole
 from kerasrl.callbacks import Collect
 from kerasrl.envs import FaultPolicy
 from kerasrl.errors import AgentStateError, ArgumentError
@@ -46,7 +46,16 @@ class Agent(Persistent):
       `batches(replay, batch_size)` makes of rollouts;
     - `default_callbacks()` and `default_replay()`: what it is trained with unless the user brings
       instances of their own;
-    - `log_names`: the names that `train_step` hands to `track`.
+    - `log_names`: the names that `train_step` hands to `track`;
+    - `batch_keys`: what a batch of a dataset must have for it to learn from, all five by default;
+    - `update_epochs`, if it learns from rollouts: passes over each of them, 1 by default;
+    - `get_config()`: the constructor's arguments, which `save` needs.
+
+    One that has several optimizers defines `compile(actor_optimizer=None, critic_optimizer=None,
+    *, steps_per_execution=1, jit_compile=None, run_eagerly=None)` or the like, which hands one of
+    them to `super().compile`, and sets the attributes `actor_optimizer` and `critic_optimizer`; and
+    `optimized_variables()`, a dict from these names to the variables that each one changes. They
+    are saved and loaded by these names.
 
     Args:
         discount: float in [0, 1], per environment step.
@@ -68,6 +77,19 @@ class Agent(Persistent):
     built: bool
     log_names: tuple[str, ...] = ("loss",)
     default_batch_size: int | None = 256
+    batch_keys: tuple[str, ...] = (
+        "observation",
+        "action",
+        "reward",
+        "discount",
+        "next_observation",
+    )
+    update_epochs: int = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "compile" in vars(cls):
+            cls.compile = explaining(cls.compile)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -76,15 +98,12 @@ class Agent(Persistent):
         reward_scale: float = 1.0,
         name: str | None = None,
     ):
+        building.check_eager()
         # Of float32 whatever the networks are; they cast observations themselves.
         super().__init__(name=name, dtype="float32", autocast=False)
-        check_fraction("discount", discount)
-        check_positive("n_step", n_step)
-        self.discount = discount
-        self.n_step = n_step
-        if not (math.isfinite(reward_scale) and reward_scale > 0):
-            raise ArgumentError(f"reward_scale must be positive; received {reward_scale}.")
-        self.reward_scale = reward_scale
+        self.discount = fraction("discount", discount)
+        self.n_step = whole("n_step", n_step)
+        self.reward_scale = positive("reward_scale", reward_scale)
         self.observation_space: Any = None
         self.action_space: Any = None
         self.run: fitting.Run | None = None
@@ -143,6 +162,29 @@ class Agent(Persistent):
         self.built = True
         precision.scale_losses(self)
 
+    @explaining
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        *,
+        steps_per_execution: int = 1,
+        jit_compile: bool | None = None,
+        run_eagerly: bool | None = None,
+    ) -> None:
+        """Sets the optimizer; losses are the agent's own, and the rest is as in Keras.
+
+        Raises:
+            ArgumentTypeError: when an argument is one of Keras's that means nothing here, or the
+                optimizer is none, or one of `keras.optimizers.legacy`, which cannot be saved.
+        """
+        super().compile(
+            optimizer,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+        )
+
+    @explaining
     def fit(
         self,
         x: Any,
@@ -225,8 +267,8 @@ class Agent(Persistent):
             self,
             super().fit,
             fitting.Run(
-                seed=seed,
-                env_steps=env_steps,
+                seed=seed_of(seed),
+                env_steps=None if env_steps is None else whole("env_steps", env_steps),
                 faults=FaultPolicy(on_env_error, max_env_restarts, env_timeout, nan_policy, strict),
             ),
             x,
@@ -242,6 +284,7 @@ class Agent(Persistent):
             initial_epoch=initial_epoch,
         )
 
+    @explaining
     def evaluate(
         self,
         x: Any,
@@ -265,8 +308,10 @@ class Agent(Persistent):
             max_episode_steps: int, steps after which an episode that has not ended is broken off,
                 with a warning, and counts as it is so far; None for no limit.
             verbose: 0, 1, 2 or "auto", as in Keras.
-            callbacks: list of Keras callbacks, whose `on_test_begin` and `on_test_end` are called,
-                and `on_test_batch_begin` and `on_test_batch_end` for every episode.
+            callbacks: list of Keras callbacks, or a `keras.callbacks.CallbackList`, whose methods
+                for testing are called as in Keras, where a batch is an episode:
+                `on_test_batch_end` has the means so far of `episode_return` and `episode_length` in
+                its logs, and `on_test_end` the results.
             return_dict: bool, whether to return a dict rather than a list.
 
         Returns:
@@ -417,6 +462,7 @@ class Agent(Persistent):
 
     def reseed(self, seed: int | None) -> None:
         """Seeds `random_normal`; None seeds it from the operating system's randomness."""
+        seed = seed_of(seed)
         rng = np.random.default_rng(None if seed is None else [seed, _STREAM])
         self.noise_seed.assign(int(rng.integers(2**31)))
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl import saving
-from kerasrl.errors import ArgumentError, NetworkError, SpaceError, UnsafeFileError
+from kerasrl.errors import NetworkError, SpaceError, UnsafeFileError
 from kerasrl.networks import accept_nests
 
 
@@ -19,18 +19,6 @@ def check_action_space(agent: keras.Model, kind: type[gym.Space], others: str) -
         raise SpaceError(
             f"{name} needs a {kind.__name__} action space; received {space}. Use {others}."
         )
-
-
-def check_positive(name: str, value: Any) -> None:
-    """Raises `ArgumentError` unless `value` is a positive int."""
-    if isinstance(value, bool) or int(value) != value or value < 1:
-        raise ArgumentError(f"{name} must be a positive int; received {value!r}.")
-
-
-def check_fraction(name: str, value: float) -> None:
-    """Raises `ArgumentError` unless `value` is in [0, 1]."""
-    if not 0.0 <= value <= 1.0:
-        raise ArgumentError(f"{name} must be in [0, 1]; received {value}.")
 
 
 def check_real(agent: keras.Model) -> None:

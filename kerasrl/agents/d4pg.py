@@ -12,6 +12,7 @@ from kerasrl.agents.action_scale import ActionScale
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_action_space, check_bounded, check_network
 from kerasrl.agents.precision import float32, gradient, scale_losses
+from kerasrl.arguments import not_negative, positive, real, whole
 from kerasrl.callbacks import Collect, TargetUpdate
 from kerasrl.errors import ArgumentError, NetworkError
 from kerasrl.networks import (
@@ -99,25 +100,17 @@ class D4PG(Agent):
         self.actor: Any = actor
         self.critic: Any = critic
         v_min, v_max, num_atoms = _atoms_of(critic, v_min, v_max, num_atoms)
+        v_min, v_max = real("v_min", v_min), real("v_max", v_max)
         if not -np.inf < v_min < v_max < np.inf:
             raise ArgumentError(
                 f"v_min must be less than v_max, and both finite; received {v_min} and {v_max}."
             )
-        if num_atoms < 2 or int(num_atoms) != num_atoms:
-            raise ArgumentError(f"num_atoms must be an int of at least 2; received {num_atoms}.")
-        if not exploration_noise >= 0:
-            raise ArgumentError(
-                f"exploration_noise must be at least 0; received {exploration_noise}."
-            )
-        if dqda_clipping is not None and not dqda_clipping > 0:
-            raise ArgumentError(
-                f"dqda_clipping must be positive or None; received {dqda_clipping}."
-            )
+        exploration_noise = not_negative("exploration_noise", exploration_noise)
         self.v_min = v_min
         self.v_max = v_max
-        self.num_atoms = num_atoms
+        self.num_atoms = whole("num_atoms", num_atoms, least=2)
         self.initial_noise = exploration_noise
-        self.dqda_clipping = dqda_clipping
+        self.dqda_clipping = positive("dqda_clipping", dqda_clipping, optional=True)
         self.normalize_observations = normalize_observations
         self.exploration_noise = self.setting("exploration_noise", exploration_noise)
 

@@ -12,8 +12,8 @@ from kerasrl.agents.action_scale import ActionScale
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_action_space, check_bounded, check_network
 from kerasrl.agents.precision import float32, gradient, scale_losses
+from kerasrl.arguments import not_negative, positive
 from kerasrl.callbacks import Collect, TargetUpdate
-from kerasrl.errors import ArgumentError
 from kerasrl.networks import MLP, TanhToSpec, Target, last_layer_dtype, observation_features
 
 
@@ -71,16 +71,9 @@ class DDPG(Agent):
         super().__init__(discount=discount, n_step=n_step, reward_scale=reward_scale, name=name)
         self.actor: Any = actor
         self.critic: Any = critic
-        if not exploration_noise >= 0:
-            raise ArgumentError(
-                f"exploration_noise must be at least 0; received {exploration_noise}."
-            )
-        if dqda_clipping is not None and not dqda_clipping > 0:
-            raise ArgumentError(
-                f"dqda_clipping must be positive or None; received {dqda_clipping}."
-            )
+        exploration_noise = not_negative("exploration_noise", exploration_noise)
         self.initial_noise = exploration_noise
-        self.dqda_clipping = dqda_clipping
+        self.dqda_clipping = positive("dqda_clipping", dqda_clipping, optional=True)
         self.normalize_observations = normalize_observations
         self.exploration_noise = self.setting("exploration_noise", exploration_noise)
 

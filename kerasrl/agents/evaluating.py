@@ -5,9 +5,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kerasrl import policies
 from kerasrl.agents import run_callbacks
+from kerasrl.arguments import whole
 from kerasrl.callbacks.progress import EpisodeProgress
 from kerasrl.callbacks.video import MAX_FILMED_STEPS, film
 from kerasrl.policies.episodes import MAX_EPISODE_STEPS
@@ -26,11 +28,8 @@ def evaluate(
     callbacks: Any,
 ) -> dict[str, float]:
     """Runs greedy episodes with a progress line; see `Agent.evaluate`."""
-    verbose = run_callbacks.verbosity(verbose)
-    if not isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks = keras.callbacks.CallbackList(
-            callbacks, model=agent, verbose=verbose, epochs=1, steps=episodes
-        )
+    episodes, verbose = whole("episodes", episodes), run_callbacks.verbosity(verbose)
+    callbacks = _listed(agent, callbacks, episodes)
     with contextlib.closing(EpisodeProgress(episodes, verbose)) as progress:
         listener = _Listener(episodes, progress, callbacks)
         results = policies.evaluate(
@@ -72,3 +71,11 @@ class _Listener:
         self._callbacks.on_test_batch_end(count - 1, logs)
         if count < self._episodes:
             self._callbacks.on_test_batch_begin(count)
+
+
+def _listed(agent: keras.Model, callbacks: Any, episodes: int) -> keras.callbacks.CallbackList:
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    given = [] if callbacks is None else tf.nest.flatten(callbacks)
+    run_callbacks.check_instances(given)
+    return keras.callbacks.CallbackList(given, model=agent, epochs=1, steps=episodes, verbose=0)

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasrl import envs
+from kerasrl import envs, saving
 from kerasrl.agents import building, precision
-from kerasrl.agents.checks import check_positive
+from kerasrl.arguments import whole
 from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError, KerasRLError
 from kerasrl.replay import Queue
@@ -28,6 +28,7 @@ class Run:
     Args:
         environments: `Environments` to collect in; None when training on a dataset.
         replay: the open replay; None when training on a dataset.
+        offline: `OfflineData` when training on a dataset, else None.
         batch_size: int, examples in a batch; None for all of a rollout.
         callbacks: list of the callbacks at work, but for Keras's own History and progress bar.
         seed: int or None, as given to `fit`.
@@ -40,6 +41,7 @@ class Run:
 
     environments: Any = None
     replay: Any = None
+    offline: Any = None
     batch_size: int | None = None
     callbacks: list[keras.callbacks.Callback] = dataclasses.field(default_factory=list)
     seed: int | None = None
@@ -53,7 +55,7 @@ class Run:
 @contextlib.contextmanager
 def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
     """Marks the agent as being fitted, and closes what the run has opened, whatever happens."""
-    _check_compiled(agent)
+    check_compiled(agent)
     precision.scale_losses(agent)
     with _starting:
         if agent.run is not None:
@@ -96,10 +98,11 @@ def _finalize_each(agent: keras.Model, resources: contextlib.ExitStack) -> None:
 
 def is_compiled(agent: keras.Model) -> bool:
     """Whether `compile` was called."""
-    return getattr(agent, "optimizer", None) is not None
+    return saving.is_compiled(agent)
 
 
-def _check_compiled(agent: keras.Model) -> None:
+def check_compiled(agent: keras.Model) -> None:
+    """Raises an error unless the agent is compiled, with another optimizer for each argument."""
     if not is_compiled(agent):
         raise AgentStateError(
             f"{type(agent).__name__} must be compiled before fit. Call compile() first."
@@ -116,9 +119,9 @@ def _check_compiled(agent: keras.Model) -> None:
 def seed_everything(agent: keras.Model, seed: int | None) -> None:
     """Seeds Python, NumPy, TensorFlow and the agent's own noise; does nothing for None."""
     if seed is not None:
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise ArgumentError(f"seed must be an int >= 0 or None; received {seed!r}.")
-        keras.utils.set_random_seed(seed)
+        # NumPy's own generator takes 32 bits.
+        short = seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
+        keras.utils.set_random_seed(short)
         agent.reseed(seed)
 
 
@@ -153,7 +156,10 @@ def open_replay(
     collector.prepare(agent)
     checkpoint = {} if run.resumed is None else {"checkpoint": run.resumed.replay}
     run.replay.open(collector.experience_spec(), run.seed, **checkpoint)
-    return agent.batches(run.replay, run.batch_size)
+    dataset = agent.batches(run.replay, run.batch_size)
+    run.replay.expect(begun=False)
+    resources.callback(run.replay.expect, begun=True)
+    return dataset
 
 
 def check_batch_size(agent: keras.Model, batch_size: int | None) -> int | None:
@@ -161,7 +167,7 @@ def check_batch_size(agent: keras.Model, batch_size: int | None) -> int | None:
     batch_size = agent.default_batch_size if batch_size is None else batch_size
     if batch_size is None:
         return None
-    check_positive("batch_size", batch_size)
+    batch_size = whole("batch_size", batch_size)
     replicas = agent.distribute_strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise ArgumentError(

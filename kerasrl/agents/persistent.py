@@ -7,47 +7,69 @@ import keras
 
 from kerasrl import saving
 from kerasrl.agents import building, exporting, fitting, precision
+from kerasrl.agents.batchwise import Batchwise
 from kerasrl.errors import ArgumentError
 from kerasrl.networks import Target
 from kerasrl.networks.pairing import freeze, frozen
 
 
-class Persistent(keras.Model):
+class Persistent(Batchwise):
     """The part of `Agent` that saves it and makes it anew."""
 
     def save(
-        self, filepath: str | os.PathLike[str], overwrite: bool = True, save_format: Any = None
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        save_format: Any = None,
+        include_optimizer: bool = True,
+        signatures: Any = None,
+        options: Any = None,
+        save_traces: bool = True,
     ) -> None:
         """Writes the whole agent, with its optimizers and counters, to a `.keras` file.
 
         `kerasrl.load` reads it. It takes the place of an earlier file when it is whole.
 
         Args:
-            filepath: str or path, ending in `.keras`; its directory must exist.
+            filepath: str or path; its directory must exist. A name that does not end in `.keras`
+                gets that, and `kerasrl.load` finds the file by the name that was given, too.
             overwrite: bool, whether an earlier file may be replaced.
             save_format: "keras", or None for the same.
+            include_optimizer: bool; without its optimizers an agent has to be compiled again.
+            signatures: None, as SavedModels have them; see `export_policy`.
+            options: of no effect, as it is about formats of TensorFlow's; Keras's callbacks pass
+                it. So is `save_traces`.
 
         Raises:
             ArgumentError: when an argument asks for another format, or for a file that is there.
             SaveError: when the file cannot be written; an earlier one is as it was.
         """
-        if save_format not in (None, "keras"):
+        if save_format not in (None, "keras", "keras_v3") or signatures is not None:
+            save_format = save_format if signatures is None else "SavedModel with signatures"
             raise ArgumentError(
                 f'an agent is saved in the format "keras"; received {save_format!r}. See '
                 "export_policy for a SavedModel of the policy."
             )
-        building.check_overwrite(filepath, overwrite)
-        saving.save_agent(self, filepath)
+        building.check_overwrite(saving.agent_path(filepath), overwrite)
+        building.check_savable(self)
+        saving.save_agent(self, filepath, include_optimizer)
 
     def save_weights(
-        self, filepath: str | os.PathLike[str], overwrite: bool = True, save_format: Any = None
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        save_format: Any = None,
+        options: Any = None,
     ) -> None:
         """Writes the variables, the optimizers' included, to a `.weights.h5` file.
 
         Args:
-            filepath: str or path, ending in `.weights.h5`; its directory must exist.
+            filepath: str or path; its directory must exist. A name that does not end in `.h5` gets
+                `.weights.h5`, and `load_weights` finds the file by the name that was given, too.
             overwrite: bool, whether an earlier file may be replaced.
             save_format: "h5", or None for the same.
+            options: of no effect, as it is about a format of TensorFlow's; Keras's callbacks pass
+                it.
 
         Raises:
             ArgumentError: when an argument asks for another format, or for a file that is there.
@@ -55,24 +77,49 @@ class Persistent(keras.Model):
         """
         if save_format not in (None, "h5"):
             raise ArgumentError(f'weights are saved in the format "h5"; received {save_format!r}.')
-        building.check_overwrite(filepath, overwrite)
+        building.check_overwrite(saving.weights_path(filepath), overwrite)
+        building.check_savable(self)
         saving.save_weights(self, filepath)
 
-    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
+    def load_weights(
+        self,
+        filepath: str | os.PathLike[str],
+        skip_mismatch: bool = False,
+        by_name: bool = False,
+        options: Any = None,
+    ) -> None:
         """Sets the variables to those of a `.weights.h5` file, which need not be trusted.
 
         An optimizer that either this agent or the saved one is without, because it was not
         compiled, stays as it is.
 
         Args:
-            filepath: str or path of a file that `save_weights` wrote, of an agent like this one.
+            filepath: str or path of a file that `save_weights` or `save` wrote, of an agent like
+                this one, or the name that it was given.
+            skip_mismatch: bool, whether variables that the file has not, or of another shape, stay
+                as they are, with a warning that lists them.
+            by_name: False, as variables are told by their places in the agent.
+            options: of no effect, as for `save_weights`.
 
         Raises:
             AgentStateError: when this agent is not built.
+            ArgumentError: when it is to be done by name.
             LoadError: when the file cannot be read or is refused.
             MismatchError: when its variables are not this agent's; none has been changed then.
         """
-        saving.load_weights(self, filepath)
+        if by_name:
+            raise ArgumentError(
+                "weights are loaded by their places in the agent, not by the names of layers; "
+                "received by_name=True. Pass skip_mismatch=True to leave out what does not fit."
+            )
+        saving.load_weights(self, filepath, skip_mismatch)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return saving.unpickled, (saving.pickled(self),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Persistent":
+        memo[id(self)] = copied = saving.unpickled(saving.pickled(self))
+        return copied
 
     def export_policy(
         self,
@@ -151,9 +198,11 @@ class Persistent(keras.Model):
         """The arguments of `compile`, optimizers serialized."""
         if not fitting.is_compiled(self):
             return None
-        serialize = keras.saving.serialize_keras_object
         return {
-            **{name: serialize(getattr(self, name)) for name in building.optimizers(self)},
+            **{
+                name: building.serialized_optimizer(self, name)
+                for name in building.optimizers(self)
+            },
             "steps_per_execution": int(self._steps_per_execution.numpy()),
             "jit_compile": self.jit_compile,
             "run_eagerly": self.run_eagerly,

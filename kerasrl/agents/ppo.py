@@ -14,11 +14,10 @@ from kerasrl.agents.actor_critic import (
     explained_variance_of,
 )
 from kerasrl.agents.agent import Agent
-from kerasrl.agents.checks import check_fraction, check_positive
 from kerasrl.agents.conditional import update_if
 from kerasrl.agents.precision import float32, optimizer_variables, scale_losses
+from kerasrl.arguments import fraction, positive, real, whole
 from kerasrl.callbacks import CollectRollouts
-from kerasrl.errors import ArgumentError
 from kerasrl.replay import Queue
 
 _LARGEST_LOG_RATIO = 30.0  # A ratio of 1e13.
@@ -97,21 +96,16 @@ class PPO(Agent):
         name: str | None = None,
     ):
         super().__init__(discount=discount, reward_scale=reward_scale, name=name)
-        check_fraction("gae_lambda", gae_lambda)
-        if clip_range <= 0:
-            raise ArgumentError(f"clip_range must be positive; received {clip_range}.")
-        if target_kl is not None and target_kl <= 0:
-            raise ArgumentError(f"target_kl must be positive or None; received {target_kl}.")
-        check_positive("update_epochs", update_epochs)
+        clip_range = positive("clip_range", clip_range)
         self.actor: Any = actor
         self.critic: Any = critic
-        self.update_epochs = update_epochs
+        self.update_epochs = whole("update_epochs", update_epochs)
         self.initial_clip_range = clip_range
         self.clip_values = clip_values
-        self.gae_lambda = gae_lambda
-        self.entropy_cost = entropy_cost
-        self.value_cost = value_cost
-        self.target_kl = target_kl
+        self.gae_lambda = fraction("gae_lambda", gae_lambda)
+        self.entropy_cost = real("entropy_cost", entropy_cost)
+        self.value_cost = real("value_cost", value_cost)
+        self.target_kl = positive("target_kl", target_kl, optional=True)
         self.normalize_advantages = normalize_advantages
         self.normalize_observations = normalize_observations
         self.clip_range = self.setting("clip_range", clip_range)

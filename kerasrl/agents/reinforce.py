@@ -10,6 +10,7 @@ from kerasrl import losses
 from kerasrl.agents.actor_critic import build_actor, build_critic, example_weights, normalize
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.precision import float32, scale_losses
+from kerasrl.arguments import real
 from kerasrl.callbacks import CollectEpisodes
 from kerasrl.replay import Queue
 
@@ -75,8 +76,8 @@ class REINFORCE(Agent):
         self.critic: Any = critic
         self.baseline = baseline or critic is not None
         self.normalize_returns = normalize_returns
-        self.entropy_cost = entropy_cost
-        self.value_cost = value_cost
+        self.entropy_cost = real("entropy_cost", entropy_cost)
+        self.value_cost = real("value_cost", value_cost)
         self.normalize_observations = normalize_observations
 
     def compile(

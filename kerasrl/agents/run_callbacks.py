@@ -1,16 +1,20 @@
 """The callbacks of a run: the agent's own, the user's, and Keras's."""
 
 import contextlib
+import os
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
 import keras
 
+from kerasrl import saving
 from kerasrl.agents.ending import carrying
 from kerasrl.agents.fitting import Run
 from kerasrl.agents.interruption import Interruption
 from kerasrl.agents.learning_rates import LearningRates, learning_rates
+from kerasrl.arguments import whole
 from kerasrl.callbacks import Checkpoint, Evaluation, StepsPerSecond, Video, columns
 from kerasrl.callbacks.collector import Collector
 from kerasrl.callbacks.monitors import warn_of_directions
@@ -30,7 +34,7 @@ def all_callbacks(
     given: list[keras.callbacks.Callback],
 ) -> list[keras.callbacks.Callback]:
     """Adds the agent's own callbacks, and puts those first that others read the logs of."""
-    _check_given(given)
+    _check_given(agent, given)
     own = [
         callback
         for callback in agent.default_callbacks()
@@ -51,19 +55,40 @@ def all_callbacks(
     return listed
 
 
-def _check_given(given: list[Any]) -> None:
+def check_instances(given: list[Any]) -> None:
+    """Raises `ArgumentTypeError` unless all are callbacks."""
     for callback in given:
         if isinstance(callback, type):
             raise ArgumentTypeError(
                 f"callbacks are instances; received the class {callback.__name__}. Write "
                 f"{callback.__name__}(...)."
             )
+        if not hasattr(callback, "set_model"):
+            raise ArgumentTypeError(
+                f"callbacks must be instances of keras.callbacks.Callback; received {callback!r}."
+            )
+
+
+def _check_given(agent: keras.Model, given: list[Any]) -> None:
+    check_instances(given)
+    for callback in given:
+        if isinstance(callback, keras.callbacks.ModelCheckpoint):
+            _check_can_save(agent, callback)
     checkpoints = [callback for callback in given if isinstance(callback, Checkpoint)]
     if len(checkpoints) > 1:
         raise ArgumentError(
             f"a run has one Checkpoint; received {len(checkpoints)}. Raise max_to_keep to have "
             "more kept."
         )
+
+
+def _check_can_save(agent: keras.Model, callback: keras.callbacks.ModelCheckpoint) -> None:
+    """Raises what saving would, before anything is trained, and has it know the file's name."""
+    if callback.save_weights_only:
+        callback.filepath = os.fspath(saving.weights_path(callback.filepath))
+    else:
+        callback.filepath = os.fspath(saving.agent_path(callback.filepath))
+        agent.get_compile_config()
 
 
 def _check_collectors(agent: keras.Model, collectors: list[Collector]) -> None:
@@ -101,12 +126,44 @@ def check_shared(run: Run, x: Any, listed: list[keras.callbacks.Callback]) -> No
         )
 
 
-def evaluation(env: Any, every_epochs: int, seed: int | None) -> list[Any]:
+def evaluation(env: Any, validation_freq: int, seed: int | None) -> list[Any]:
     """The `Evaluation` that `validation_data` stands for, if any."""
+    every_epochs = whole("validation_freq", validation_freq)
     if env is None:
         return []
     seed = None if seed is None else seed + _EVALUATION_SEED_OFFSET
     return [Evaluation(env, every_epochs=every_epochs, seed=seed)]
+
+
+class AllCallbacks(keras.callbacks.Callback):
+    """A `RunCallbacks` within another list, such as one that a logger makes of it.
+
+    Args:
+        listed: `RunCallbacks`.
+    """
+
+    def __init__(self, listed: "RunCallbacks"):
+        super().__init__()
+        self._listed = listed
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Passes it on, as the others do."""
+        self._listed.on_train_begin(logs)
+
+    def on_train_end(self, logs: Any = None) -> None:  # noqa: D102
+        self._listed.on_train_end(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: D102
+        self._listed.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: D102
+        self._listed.on_epoch_end(epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: D102
+        self._listed.on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: D102
+        self._listed.on_train_batch_end(batch, logs)
 
 
 class RunCallbacks(keras.callbacks.CallbackList):
@@ -136,12 +193,18 @@ class RunCallbacks(keras.callbacks.CallbackList):
         self._counting: bool | None = None
         self._check_timing = False  # Collecting is meant to take longer than an update.
 
+    def __iter__(self) -> Iterator[keras.callbacks.Callback]:
+        """One callback that stands for all, for tools that put the callbacks into another list."""
+        yield AllCallbacks(self)
+
     def on_train_begin(self, logs: Any = None) -> None:
         """Notes which callbacks have begun."""
         logs = self._process_logs(logs)
         for callback in self.callbacks:
             callback.on_train_begin(logs)
             self._begun.append(callback)
+        if self.model.run.replay is not None:
+            self.model.run.replay.expect(begun=True)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Puts signals off until a step has been taken.
@@ -172,12 +235,14 @@ class RunCallbacks(keras.callbacks.CallbackList):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Adds the figures of the epoch, those that are not known included."""
-        logs = self._process_logs(logs) | self._settings() | learning_rates(self.model)
+        given, logs = logs, self._process_logs(logs) | self._settings() | learning_rates(self.model)
         logs = columns.filled(logs, self.callbacks, self.model.history)
         for callback in self.callbacks:
             self._let_signals_in(isinstance(callback, Evaluation | Video))
             with self._rates.following(callback):
                 columns.end_epoch(callback, epoch, logs)
+        if given is not None:
+            given.update(logs)  # For those outside of this list, see `__iter__`.
         self._let_signals_in(True)
 
     def on_train_end(self, logs: Any = None) -> None:

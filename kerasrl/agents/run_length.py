@@ -2,8 +2,8 @@
 
 import math
 
-from kerasrl.agents.checks import check_positive
 from kerasrl.agents.fitting import Run
+from kerasrl.arguments import whole
 from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import ArgumentError
 
@@ -15,9 +15,6 @@ def length(
     run: Run, epochs: int | None, steps_per_epoch: int | None, initial_epoch: int
 ) -> tuple[int, int | None]:
     """Resolves `(epochs, steps_per_epoch)` by the rule that `Agent.fit` states."""
-    for name, value in (("steps_per_epoch", steps_per_epoch), ("env_steps", run.env_steps)):
-        if value is not None:
-            check_positive(name, value)
     if run.environments is None:
         return epochs if epochs is not None else initial_epoch + 1, steps_per_epoch
     collector = next(callback for callback in run.callbacks if isinstance(callback, Collector))
@@ -37,7 +34,7 @@ def length(
         )
     if steps_per_epoch is None:
         count = _DEFAULT_EPOCHS_OF_BUDGET if epochs is None else epochs - initial_epoch
-        check_positive("epochs - initial_epoch", count)
+        whole("epochs - initial_epoch", count)
         steps_per_epoch = _whole_turns(math.ceil(updates / count), collector)
     return _last_epoch(run, updates, steps_per_epoch, initial_epoch), steps_per_epoch
 

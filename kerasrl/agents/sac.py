@@ -12,8 +12,8 @@ from kerasrl.agents.action_scale import ActionScale
 from kerasrl.agents.agent import Agent
 from kerasrl.agents.checks import check_action_space, check_bounded, check_network
 from kerasrl.agents.precision import float32, scale_losses
+from kerasrl.arguments import positive, real
 from kerasrl.callbacks import Collect, TargetUpdate
-from kerasrl.errors import ArgumentError
 from kerasrl.networks import (
     MLP,
     Target,
@@ -84,12 +84,11 @@ class SAC(Agent):
         name: str | None = None,
     ):
         super().__init__(discount=discount, n_step=n_step, reward_scale=reward_scale, name=name)
-        if temperature <= 0:
-            raise ArgumentError(f"temperature must be positive; received {temperature}.")
+        temperature = positive("temperature", temperature)
         self.actor: Any = actor
         self.critic: Any = critic
         self.initial_temperature = temperature
-        self.target_entropy: Any = target_entropy
+        self.target_entropy: Any = real("target_entropy", target_entropy, optional=True)
         self.learn_temperature = learn_temperature
         self.normalize_observations = normalize_observations
         with self.distribute_strategy.scope():

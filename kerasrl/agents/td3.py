@@ -14,12 +14,11 @@ from kerasrl.agents.checks import (
     check_action_space,
     check_bounded,
     check_network,
-    check_positive,
 )
 from kerasrl.agents.conditional import update_if
 from kerasrl.agents.precision import float32, optimizer_variables, scale_losses
+from kerasrl.arguments import not_negative, whole
 from kerasrl.callbacks import Collect, TargetUpdate
-from kerasrl.errors import ArgumentError
 from kerasrl.networks import MLP, TanhToSpec, Target, last_layer_dtype, observation_features, twin
 
 
@@ -80,19 +79,11 @@ class TD3(Agent):
         super().__init__(discount=discount, n_step=n_step, reward_scale=reward_scale, name=name)
         self.actor: Any = actor
         self.critic: Any = critic
-        check_positive("policy_delay", policy_delay)
-        noise = {
-            "exploration_noise": exploration_noise,
-            "target_noise": target_noise,
-            "target_noise_clip": target_noise_clip,
-        }
-        for argument, value in noise.items():
-            if not value >= 0:
-                raise ArgumentError(f"{argument} must be at least 0; received {value}.")
+        exploration_noise = not_negative("exploration_noise", exploration_noise)
         self.initial_noise = exploration_noise
-        self.target_noise = target_noise
-        self.target_noise_clip = target_noise_clip
-        self.policy_delay = policy_delay
+        self.target_noise = not_negative("target_noise", target_noise)
+        self.target_noise_clip = not_negative("target_noise_clip", target_noise_clip)
+        self.policy_delay = whole("policy_delay", policy_delay)
         self.normalize_observations = normalize_observations
         self.exploration_noise = self.setting("exploration_noise", exploration_noise)
 

@@ -8,9 +8,10 @@ import tensorflow as tf
 from kerasrl.agents import building, fitting, offline, resuming, run_callbacks, run_length
 from kerasrl.agents.ending import CarriedError
 from kerasrl.agents.interruption import Interrupted, Interruption
-from kerasrl.errors import EnvWorkerError, KerasRLError, ReplayError
+from kerasrl.arguments import whole
+from kerasrl.errors import EnvWorkerError, KerasRLError
 
-_OF_THE_REPLAY = (tf.errors.OpError, ValueError, StopIteration)
+_OF_THE_DATA = (tf.errors.OpError, ValueError, StopIteration)
 
 
 def fit(
@@ -39,6 +40,13 @@ def fit(
         x: as for `Agent.fit`, like all that follows.
     """
     verbose = run_callbacks.verbosity(verbose)
+    epochs = whole("epochs", epochs, least=0, optional=True)
+    if steps_per_epoch is not None:
+        steps_per_epoch = whole("steps_per_epoch", steps_per_epoch)
+    if batch_size is not None:
+        batch_size = whole("batch_size", batch_size)
+    num_envs = whole("num_envs", num_envs)
+    initial_epoch = whole("initial_epoch", initial_epoch, least=0)
     with Interruption() as interruption, fitting.running(agent, run) as resources:
         fitting.seed_everything(agent, run.seed)
         if isinstance(x, tf.data.Dataset):
@@ -48,7 +56,7 @@ def fit(
                 replay=replay,
                 num_envs=None if num_envs == 1 else num_envs,
             )
-            dataset = offline.offline_dataset(agent, x, validation_data)
+            run.offline = offline.OfflineData(agent, x, validation_data)
         else:
             fitting.open_environments(agent, run, resources, x, num_envs)
             run.batch_size = fitting.check_batch_size(agent, batch_size)
@@ -60,7 +68,8 @@ def fit(
         if run.environments is not None:
             dataset = fitting.open_replay(agent, run, resources, replay)
         else:
-            dataset = resuming.rest_of(dataset, run, steps_per_epoch)
+            dataset = run.offline.prepared(resuming.rest_of(x, run, steps_per_epoch))
+        building.check_optimizers(agent)
         building.make_slots_early(agent)
         resuming.restore(agent, run)
         epochs, steps_per_epoch = run_length.length(run, epochs, steps_per_epoch, initial_epoch)
@@ -79,7 +88,7 @@ def fit(
             steps_per_epoch=steps_per_epoch,
             initial_epoch=initial_epoch,
             callbacks=run.keras_callbacks,
-            verbose=verbose,
+            verbose=0,  # The progress bar is among the callbacks.
         )
 
 
@@ -113,14 +122,14 @@ def _explain(run: fitting.Run, interruption: Interruption, error: Exception) -> 
     if isinstance(error, EnvWorkerError) and interruption.received:  # It was sent to both.
         run.keras_callbacks.on_train_end()
         raise Interrupted from error
-    if (failure := _failure_of_replay(run, error)) is not None:
+    if (failure := _failure_of_data(run, error)) is not None:
         raise failure from error
     run.keras_callbacks.blame(error)
 
 
-def _failure_of_replay(run: fitting.Run, error: Exception) -> ReplayError | None:
-    """The replay's own error, where TensorFlow or Keras may have put another in its place."""
-    own = isinstance(error, KerasRLError)
-    if own or run.replay is None or not isinstance(error, _OF_THE_REPLAY):
+def _failure_of_data(run: fitting.Run, error: Exception) -> KerasRLError | None:
+    """The data's own error, where TensorFlow or Keras may have put another in its place."""
+    data, own = run.replay or run.offline, isinstance(error, KerasRLError)
+    if own or data is None or not isinstance(error, _OF_THE_DATA):
         return None
-    return run.replay.failure()
+    return data.failure()

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras.callbacks import EarlyStopping
 
+from kerasrl.arguments import positive, whole
 from kerasrl.callbacks.collector import Collector
 from kerasrl.callbacks.resumed import Resumed
 from kerasrl.callbacks.run_settings import (
@@ -75,11 +76,12 @@ class Checkpoint(keras.callbacks.Callback):
         on_error: str = "raise",
     ):
         super().__init__()
-        _check(every_epochs, every_seconds, max_to_keep, on_error)
+        if on_error not in ("raise", "warn"):
+            raise ArgumentError(f'on_error must be "raise" or "warn"; received {on_error!r}.')
         self.directory = Path(directory).absolute()  # The working directory may change.
-        self.every_epochs = every_epochs
-        self.every_seconds = every_seconds
-        self.max_to_keep = max_to_keep
+        self.every_epochs = whole("every_epochs", every_epochs, optional=True)
+        self.every_seconds = positive("every_seconds", every_seconds, optional=True)
+        self.max_to_keep = whole("max_to_keep", max_to_keep)
         self.replay = replay
         self.on_error = on_error
         self.latest: Path | None = None
@@ -276,16 +278,3 @@ def _set_random_states(states: dict[str, Any], seed: int | None, steps: int) -> 
     if seed is not None:  # TensorFlow's own state cannot be had.
         rng = np.random.default_rng([seed, _STREAM, steps])
         tf.random.set_seed(int(rng.integers(2**31)))
-
-
-def _check(
-    every_epochs: int | None, every_seconds: float | None, max_to_keep: int, on_error: str
-) -> None:
-    if every_epochs is not None and every_epochs < 1:
-        raise ArgumentError(f"every_epochs must be a positive int or None; received {every_epochs}")
-    if every_seconds is not None and not every_seconds > 0:
-        raise ArgumentError(f"every_seconds must be positive or None; received {every_seconds}.")
-    if max_to_keep < 1:
-        raise ArgumentError(f"max_to_keep must be at least 1; received {max_to_keep}.")
-    if on_error not in ("raise", "warn"):
-        raise ArgumentError(f'on_error must be "raise" or "warn"; received {on_error!r}.')

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasrl.arguments import positive, whole
 from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import ArgumentError
 from kerasrl.policies import random_actions
@@ -33,14 +34,8 @@ class Collect(Collector):
 
     def __init__(self, env_steps_per_update: float = 1.0, warmup_steps: int = 1_000):
         super().__init__()
-        if not (math.isfinite(env_steps_per_update) and env_steps_per_update > 0):
-            raise ArgumentError(
-                f"env_steps_per_update must be positive; received {env_steps_per_update}."
-            )
-        if warmup_steps < 0 or int(warmup_steps) != warmup_steps:
-            raise ArgumentError(f"warmup_steps must be an int >= 0; received {warmup_steps}.")
-        self.env_steps_per_update = env_steps_per_update
-        self.warmup_steps = warmup_steps
+        self.env_steps_per_update = positive("env_steps_per_update", env_steps_per_update)
+        self.warmup_steps = whole("warmup_steps", warmup_steps, least=0)
 
     def experience_spec(self) -> dict[str, Any]:
         """One transition."""

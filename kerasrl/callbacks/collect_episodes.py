@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasrl.arguments import whole
 from kerasrl.callbacks.collector import check_replicas, within_bounds
 from kerasrl.callbacks.queue_collector import QueueCollector
 from kerasrl.errors import ArgumentError, EnvError
@@ -34,11 +35,8 @@ class CollectEpisodes(QueueCollector):
 
     def __init__(self, episodes: int = 2, max_steps: int = 1_000):
         super().__init__()
-        for name, value in (("episodes", episodes), ("max_steps", max_steps)):
-            if value < 1 or int(value) != value:
-                raise ArgumentError(f"{name} must be a positive int; received {value}.")
-        self.episodes = episodes
-        self.max_steps = max_steps
+        self.episodes = whole("episodes", episodes)
+        self.max_steps = whole("max_steps", max_steps)
 
     def experience_spec(self) -> dict[str, Any]:
         """One item: `episodes` episodes side by side."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasrl.arguments import whole
 from kerasrl.callbacks.collector import check_replicas, within_bounds
 from kerasrl.callbacks.queue_collector import QueueCollector
 from kerasrl.errors import ArgumentError
@@ -33,9 +34,7 @@ class CollectRollouts(QueueCollector):
 
     def __init__(self, length: int = 128):
         super().__init__()
-        if length < 1 or int(length) != length:
-            raise ArgumentError(f"length must be a positive int; received {length}.")
-        self.length = length
+        self.length = whole("length", length)
 
     def experience_spec(self) -> dict[str, Any]:
         """One rollout."""

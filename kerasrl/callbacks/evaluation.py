@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from kerasrl import envs
-from kerasrl.errors import ArgumentError
+from kerasrl.arguments import seed_of, whole
 from kerasrl.policies.episodes import MAX_EPISODE_STEPS, check_max_episode_steps
 
 
@@ -41,15 +41,10 @@ class Evaluation(keras.callbacks.Callback):
     ):
         super().__init__()
         check_max_episode_steps(max_episode_steps)
-        if episodes < 1 or every_epochs < 1:
-            raise ArgumentError(
-                "episodes and every_epochs must be at least 1; received "
-                f"episodes={episodes} and every_epochs={every_epochs}."
-            )
         self.env = env
-        self.episodes = episodes
-        self.every_epochs = every_epochs
-        self.seed = seed
+        self.episodes = whole("episodes", episodes)
+        self.every_epochs = whole("every_epochs", every_epochs)
+        self.seed = seed_of(seed)
         self.max_episode_steps = max_episode_steps
         self._environments: envs.Environments | None = None
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from kerasrl.arguments import real, whole
 from kerasrl.errors import ArgumentError
 
 
@@ -32,16 +33,16 @@ class LinearSchedule(keras.callbacks.Callback):
         steps: int | None = None,
     ):
         super().__init__()
-        if (env_steps is None) == (steps is None) or (env_steps or steps or 0) < 1:
+        if (env_steps is None) == (steps is None):
             raise ArgumentError(
                 "LinearSchedule needs exactly one of env_steps and steps, a positive int; received "
                 f"env_steps={env_steps} and steps={steps}."
             )
         self.weight = weight
-        self.start = start
-        self.end = end
-        self.env_steps = env_steps
-        self.steps = steps
+        self.start = real("start", start)
+        self.end = real("end", end)
+        self.env_steps = whole("env_steps", env_steps, optional=True)
+        self.steps = whole("steps", steps, optional=True)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Finds the weight and sets it."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kerasrl.arguments import whole
 from kerasrl.callbacks.evaluation import Evaluation
 from kerasrl.errors import ArgumentError
 from kerasrl.policies import EXPORT_FORMATS
@@ -45,6 +46,7 @@ class PolicyExport(keras.callbacks.Callback):
         format: str = "saved_model",
     ):
         super().__init__()
+        every_epochs = whole("every_epochs", every_epochs, optional=True)
         _check(every_epochs, monitor, mode, format)
         self.directory = Path(directory)
         self.every_epochs = every_epochs
@@ -110,10 +112,6 @@ class PolicyExport(keras.callbacks.Callback):
 
 
 def _check(every_epochs: int | None, monitor: str | None, mode: str, format: str) -> None:
-    if every_epochs is not None and every_epochs < 1:
-        raise ArgumentError(
-            f"every_epochs must be a positive int or None; received {every_epochs}."
-        )
     if every_epochs is None and monitor is None:
         raise ArgumentError(
             "PolicyExport needs every_epochs, monitor or both, or nothing would be exported."

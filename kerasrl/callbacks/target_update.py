@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from kerasrl.arguments import positive, whole
 from kerasrl.errors import ArgumentError
 
 
@@ -24,12 +25,10 @@ class TargetUpdate(keras.callbacks.Callback):
 
     def __init__(self, period: int = 1, step_size: float = 1.0):
         super().__init__()
-        if period < 1 or int(period) != period:
-            raise ArgumentError(f"period must be a positive int; received {period}.")
-        if not 0.0 < step_size <= 1.0:
+        self.period = whole("period", period)
+        self.step_size = positive("step_size", step_size, "in (0, 1]")
+        if self.step_size > 1.0:
             raise ArgumentError(f"step_size must be in (0, 1]; received {step_size}.")
-        self.period = period
-        self.step_size = step_size
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Writes both numbers into every target network, which takes over the statistics."""

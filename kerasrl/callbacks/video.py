@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from kerasrl import envs
+from kerasrl.arguments import positive, seed_of, whole
 from kerasrl.callbacks.evaluation import faults_of
 from kerasrl.envs import FaultPolicy
 from kerasrl.errors import ArgumentError, ArgumentTypeError, StackError
@@ -56,14 +57,13 @@ class Video(keras.callbacks.Callback):
         max_episode_steps: int | None = MAX_FILMED_STEPS,
     ):
         super().__init__()
-        if every_epochs < 1:
-            raise ArgumentError(f"every_epochs must be at least 1; received {every_epochs}.")
-        _check_arguments(episodes, fps, max_episode_steps)
+        _check_imageio()
+        check_max_episode_steps(max_episode_steps)
         self.directory = Path(directory)
         self.env = env
-        self.every_epochs = every_epochs
-        self.episodes = episodes
-        self.fps = fps
+        self.every_epochs = whole("every_epochs", every_epochs)
+        self.episodes = whole("episodes", episodes)
+        self.fps = _rate(fps)
         self.max_episode_steps = max_episode_steps
         self._resources = contextlib.ExitStack()
 
@@ -96,7 +96,9 @@ def film(
     max_episode_steps: int | None,
 ) -> list[Path]:
     """Films greedy episodes; see `Agent.film`."""
-    _check_arguments(episodes, fps, max_episode_steps)
+    _check_imageio()
+    check_max_episode_steps(max_episode_steps)
+    episodes, fps, seed = whole("episodes", episodes), _rate(fps), seed_of(seed)
     path = Path(path)
     paths = _paths(path, episodes) if path.suffix else _numbered(path / "episode.mp4", episodes)
     with _Studio(agent, env, fps, max_episode_steps, FaultPolicy()) as studio:
@@ -249,13 +251,8 @@ def _make_rendering(env_id: str) -> gym.Env:
         ) from error
 
 
-def _check_arguments(episodes: int, fps: float | None, max_episode_steps: int | None) -> None:
-    if episodes < 1:
-        raise ArgumentError(f"episodes must be at least 1; received {episodes}.")
-    if fps is not None and not 0 < fps < float("inf"):
-        raise ArgumentError(f"fps must be a positive number of frames; received {fps}.")
-    check_max_episode_steps(max_episode_steps)
-    _check_imageio()
+def _rate(fps: Any) -> float | None:
+    return positive("fps", fps, "a positive number of frames", optional=True)
 
 
 def _check_imageio() -> None:

@@ -1,8 +1,8 @@
 """What is done when an environment fails."""
 
 import dataclasses
-import math
 
+from kerasrl.arguments import positive, whole
 from kerasrl.errors import ArgumentError
 
 
@@ -36,16 +36,10 @@ class FaultPolicy:
         _check_choice("nan_policy", self.nan_policy, ("raise", "warn", "zero"))
         if not isinstance(self.strict, bool):
             raise ArgumentError(f"strict must be True or False; received {self.strict!r}.")
-        restarts = self.max_env_restarts
-        if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 1:
-            raise ArgumentError(
-                f"max_env_restarts must be a positive int; received {restarts!r}. For none at all "
-                'leave on_env_error at "raise".'
-            )
-        if not (math.isfinite(self.env_timeout) and self.env_timeout > 0):
-            raise ArgumentError(
-                f"env_timeout must be a positive number of seconds; received {self.env_timeout!r}."
-            )
+        restarts = whole("max_env_restarts", self.max_env_restarts)
+        timeout = positive("env_timeout", self.env_timeout, "a positive number of seconds")
+        object.__setattr__(self, "max_env_restarts", restarts)
+        object.__setattr__(self, "env_timeout", timeout)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

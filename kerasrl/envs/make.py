@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from kerasrl.arguments import whole
 from kerasrl.envs.async_workers import warn_of_fork
 from kerasrl.envs.env_list import EnvList
 from kerasrl.envs.environments import Environments
@@ -36,8 +37,7 @@ def make(env: Any, num_envs: int = 1, faults: FaultPolicy | None = None) -> Envi
         ArgumentTypeError: when `env` is none of these.
         ArgumentError: when `num_envs` or `faults` does not go with `env`.
     """
-    if not isinstance(num_envs, int) or num_envs < 1:
-        raise ArgumentError(f"num_envs must be a positive int; received {num_envs!r}.")
+    num_envs = whole("num_envs", num_envs)
     faults = FaultPolicy() if faults is None else faults
     if isinstance(env, str):
         return _make_list(lambda: gym.make(env, disable_env_checker=True), num_envs, faults)

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from kerasrl.arguments import whole
 from kerasrl.envs import Environments, Episode
-from kerasrl.errors import ArgumentError, EnvError
+from kerasrl.errors import EnvError
 from kerasrl.warning import warn
 
 #: int, steps after which an episode is broken off unless told otherwise.
@@ -124,16 +126,10 @@ class _StepLimit:
             )
 
 
-def check_max_episode_steps(value: int | None) -> float:
+def check_max_episode_steps(value: Any) -> float:
     """The limit as a number; raises `ArgumentError` unless it is a positive int or None."""
-    if value is None:
-        return math.inf
-    number = isinstance(value, int | float | np.integer | np.floating)
-    if isinstance(value, bool) or not number or not value >= 1 or value % 1:
-        raise ArgumentError(
-            f"max_episode_steps must be a positive int, or None for no limit; received {value!r}."
-        )
-    return int(value)
+    limit = whole("max_episode_steps", value, optional=True)
+    return math.inf if limit is None else limit
 
 
 def _check_broken_off(count: int) -> None:

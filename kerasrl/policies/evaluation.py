@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from kerasrl import envs
+from kerasrl.arguments import seed_of, whole
 from kerasrl.envs import Environments, Episode
-from kerasrl.errors import ArgumentError, ArgumentTypeError, SpaceError
+from kerasrl.errors import ArgumentTypeError, SpaceError
 from kerasrl.policies.episodes import MAX_EPISODE_STEPS, run_episodes
 from kerasrl.policies.exported import ExportedPolicy
 from kerasrl.policies.random import RandomPolicy
@@ -55,8 +56,7 @@ def evaluate(
         SpaceError: when the agent cannot serve the environment's spaces, or an exported policy is
             for others.
     """
-    if isinstance(episodes, bool) or int(episodes) != episodes or episodes < 1:
-        raise ArgumentError(f"episodes must be a positive int; received {episodes!r}.")
+    episodes, seed = whole("episodes", episodes), seed_of(seed)
     with contextlib.ExitStack() as resources:
         if isinstance(env, Environments):
             environments = env

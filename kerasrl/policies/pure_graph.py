@@ -96,7 +96,7 @@ class PureGraph:
         return self._imported(self._definition, self._mapped(inputs))
 
     def call_in_float32(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
-        """Computes it in no order, and in float32, for TensorFlow Lite; to be called without a state.
+        """Computes it in no order and in float32, for TensorFlow Lite, where there is no state.
 
         Inputs and outputs have the dtypes that they have in `call`.
         """

@@ -5,6 +5,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from kerasrl.arguments import seed_of
+
 _STREAM = 4  # Random numbers apart from those of whatever else has the same seed.
 
 
@@ -17,7 +19,7 @@ class RandomPolicy:
     """
 
     def __init__(self, action_space: Any, seed: int | None = None):
-        self._action_space = action_space
+        self._action_space, seed = action_space, seed_of(seed)
         self._rng = np.random.default_rng(None if seed is None else [seed, _STREAM])
 
     def __call__(self, observation: list[np.ndarray]) -> np.ndarray:

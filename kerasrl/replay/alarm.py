@@ -93,6 +93,7 @@ class Alarm:
             self._ring(ReplayError("the replay that these batches are drawn from is closed."))
 
     def _begin(self) -> np.bool_:
+        self._watchdog.check_begun()
         self._since = time.monotonic()
         with self._starting:
             if self._thread is None and not self._closed.is_set():

@@ -8,6 +8,7 @@ import numpy as np
 import reverb
 import tensorflow as tf
 
+from kerasrl.arguments import seed_of, whole
 from kerasrl.errors import ArgumentError
 from kerasrl.replay import contents, dataset
 from kerasrl.replay.packing import Packer
@@ -59,7 +60,7 @@ class Queue(ServedReplay):
             MismatchError: when the checkpoint is of other rollouts; nothing is changed then.
             PortInUse: when the port is taken.
         """
-        packer = Packer(spec)
+        packer, seed = Packer(spec), seed_of(seed)
         settings = {"replay": type(self).__name__, "rollout": contents.layout(packer)}
         table, state = (None, None) if checkpoint is None else contents.read(checkpoint, settings)
         self.close()
@@ -120,7 +121,9 @@ class Queue(ServedReplay):
                 `epochs`.
         """
         self._require_open()
-        if batch_size is not None and (batch_size < 1 or self._rows % batch_size):
+        batch_size = whole("batch_size", batch_size, optional=True)
+        epochs = whole("epochs", epochs)
+        if batch_size is not None and self._rows % batch_size:
             raise ArgumentError(
                 f"batch_size must divide the {self._rows} examples of a rollout; received "
                 f"{batch_size}."

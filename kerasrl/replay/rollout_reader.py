@@ -67,6 +67,7 @@ class RolloutReader:
             ReplayStarved: when none comes in time.
             ReplayUnavailable, ReplayRestarted: when the server is gone.
         """
+        self._watchdog.check_begun()
         with self._watchdog.recording(), self._changed:
             self._wait()
             if self._table is None:

@@ -95,6 +95,7 @@ class SeededSampler:
         Returns:
             Iterator over uint8 `[N, B, D]`: as many batches as a block has rows, or as are left.
         """
+        self._watchdog.check_begun()
         with self.held():
             rest, self._rest = self._rest, None
             self._forget()

@@ -7,6 +7,7 @@ import os
 import weakref
 from typing import Any, TypeVar
 
+from kerasrl.arguments import whole
 from kerasrl.errors import ReplayError
 from kerasrl.replay.packing import Packer
 from kerasrl.replay.watchdog import check_timeout
@@ -24,7 +25,7 @@ class ServedReplay(abc.ABC):
     """
 
     def __init__(self, port: int | None, timeout: float):
-        self._port = port
+        self._port = whole("port", port, optional=True)
         self._timeout = check_timeout(timeout)
         self._table: Any = None  # The `ServedTable` while it is open.
         self._packer: Any = None
@@ -40,6 +41,15 @@ class ServedReplay(abc.ABC):
         return self._packer
         self._process = os.getpid()
         _made.add(self)
+
+    def expect(self, begun: bool) -> None:
+        """Says whether it is being filled; until then its datasets end with an error at once."""
+        if self._table is None:
+            return
+        watchdog = self._table.watchdog
+        if begun and not watchdog.begun:
+            watchdog.failure = None  # What was asked for too early is of no account.
+        watchdog.begun = begun
 
     def failure(self) -> ReplayError | None:
         """The error behind the TensorFlow error that a dataset ended with; None if all is well."""

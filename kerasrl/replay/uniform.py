@@ -8,6 +8,7 @@ import numpy as np
 import reverb
 import tensorflow as tf
 
+from kerasrl.arguments import seed_of, whole
 from kerasrl.errors import ArgumentError, ReplayError
 from kerasrl.replay import contents, dataset
 from kerasrl.replay.alarm import Alarm
@@ -47,11 +48,7 @@ class Uniform(ServedReplay):
     """
 
     def __init__(self, capacity: int = 1_000_000, port: int | None = None, timeout: float = 60.0):
-        if not isinstance(capacity, int) or capacity < 1:
-            raise ArgumentError(
-                f"capacity must be a positive int, in transitions; received {capacity!r}."
-            )
-        self.capacity = capacity
+        self.capacity = whole("capacity", capacity)
         super().__init__(port, timeout)
         self._spec: Any = None
 
@@ -74,6 +71,7 @@ class Uniform(ServedReplay):
             ReplayError: when it is open with another spec, or is given a seed after it was opened
                 without one.
         """
+        seed = seed_of(seed)
         if self._table is not None and checkpoint is None:
             self._open_again(spec, seed)
             return
@@ -147,6 +145,7 @@ class Uniform(ServedReplay):
             ReplayError: when the server is gone.
         """
         self._require_open()
+        batch_size = whole("batch_size", batch_size)
         held = self._max_blocks * self._rows_per_block
         if batch_size > held:
             raise ArgumentError(

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import reverb
 
+from kerasrl.arguments import positive
 from kerasrl.errors import (
-    ArgumentError,
     KerasRLError,
     ReplayError,
     ReplayRestarted,
@@ -38,12 +38,15 @@ class Watchdog:
         patience: float, the rest of them, to ask the server what is wrong.
         failure: the error that waiting ended with, or None. What a `tf.data` pipeline raises comes
             out of TensorFlow as another class; this is the original.
+        begun: bool, whether what is asked for may come. Whoever fills the replay sets it to False
+            until it begins to, so that nobody who looks into a dataset before waits for it.
     """
 
     def __init__(self, address: str, table: str, timeout: float):
         self.patience = max(1.0, min(_LOOK, timeout / 2))
         self.wait = max(timeout - self.patience, timeout / 2)
         self.failure: ReplayError | None = None
+        self.begun = True
         self._client: Any = reverb.Client(address)
         self._address = address
         self._table = table
@@ -88,6 +91,16 @@ class Watchdog:
     def close(self) -> None:
         """Lets go of the server."""
         self._client = None
+
+    def check_begun(self) -> None:
+        """Raises `ReplayError` when the replay is not being filled yet."""
+        if not self.begun:
+            self.failure = ReplayError(
+                "nothing is drawn from the replay before training has begun, as it is filled while "
+                "training. Whatever reads a batch of the dataset that fit hands to Keras before "
+                "that, such as a logger of datasets, has to do without."
+            )
+            raise self.failure
 
     def starved(self, awaited: str, seconds: float) -> ReplayStarved:
         """The error, or the text of a warning, that nothing can be sampled and nothing comes."""
@@ -179,6 +192,4 @@ def can_sample(info: Any) -> bool:
 
 def check_timeout(timeout: float) -> float:
     """Returns the timeout in seconds, or raises `ArgumentError`."""
-    if not (isinstance(timeout, int | float) and math.isfinite(timeout) and timeout > 0):
-        raise ArgumentError(f"timeout must be positive, in seconds; received {timeout!r}.")
-    return float(timeout)
+    return positive("timeout", timeout, "positive, in seconds")

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.arguments import fraction, whole
 from kerasrl.envs import EnvSpec, Step
-from kerasrl.errors import ArgumentError
 from kerasrl.replay.packing import Packer
 
 
@@ -59,8 +59,7 @@ class TransitionWriter:
     """
 
     def __init__(self, sink: TransitionSink, num_envs: int, n_step: int, discount: float):
-        if n_step < 1:
-            raise ArgumentError(f"n_step must be at least 1; received {n_step}.")
+        n_step, discount = whole("n_step", n_step), fraction("discount", discount)
         self._sink = sink
         self._fields = sink.packer.fields
         (self._reward,), (self._bootstrap,) = self._fields["reward"], self._fields["discount"]

@@ -2,20 +2,25 @@
 
 from kerasrl.saving.atomic import replacing_directory, replacing_file
 from kerasrl.saving.limits import check_call
-from kerasrl.saving.loading import load, load_weights
+from kerasrl.saving.loading import load, load_weights, pickled, unpickled
 from kerasrl.saving.restoring import check_same, restore
-from kerasrl.saving.weights import make_slots
-from kerasrl.saving.writing import save_agent, save_weights
+from kerasrl.saving.weights import is_compiled, make_slots
+from kerasrl.saving.writing import agent_path, save_agent, save_weights, weights_path
 
 __all__ = [
+    "agent_path",
     "check_call",
     "check_same",
+    "is_compiled",
     "load",
     "load_weights",
     "make_slots",
+    "pickled",
     "replacing_directory",
     "replacing_file",
     "restore",
     "save_agent",
     "save_weights",
+    "unpickled",
+    "weights_path",
 ]

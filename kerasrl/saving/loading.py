@@ -2,7 +2,9 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,14 @@ from kerasrl.saving.hdf5 import read_arrays
 from kerasrl.saving.limits import bounded_variables, check_called, checking_calls
 from kerasrl.saving.preparing import prepared
 from kerasrl.saving.versions import check_versions
-from kerasrl.saving.weights import make_slots, matched, put, with_own_optimizers
+from kerasrl.saving.weights import (
+    make_slots,
+    matched,
+    put,
+    with_own_mismatches,
+    with_own_optimizers,
+)
+from kerasrl.saving.writing import agent_path, save_agent, weights_path
 
 _LONGEST_REASON = 4000  # characters
 
@@ -30,7 +39,7 @@ def load(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = N
     registered by others. `agent.save` refuses to write what cannot be loaded.
 
     Args:
-        path: str or path of the file.
+        path: str or path of the file, or the name that `agent.save` was given.
         custom_objects: dict from names to classes and functions of yours, or further ones of Keras,
             that the file may name besides. What they do with what the file says is up to them.
 
@@ -43,6 +52,7 @@ def load(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = N
         UnsafeFileError: when it holds what could run code, read other files or exhaust memory.
         MismatchError: when a newer version wrote it, or its parts do not fit one another.
     """
+    path = _existing(path, agent_path)
     with reading(path):
         archive = read_archive(path)
         check_versions(archive)
@@ -54,14 +64,19 @@ def load(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = N
         return agent
 
 
-def load_weights(agent: keras.Model, path: str | os.PathLike[str]) -> None:
+def load_weights(
+    agent: keras.Model, path: str | os.PathLike[str], skip_mismatch: bool = False
+) -> None:
     """Sets an agent's variables to those of a `.weights.h5` file, safely.
 
     An optimizer that either the agent or the file is without stays as it is.
 
     Args:
         agent: built agent.
-        path: str or path of the file that `agent.save_weights` wrote.
+        path: str or path of the file that `agent.save_weights` or `agent.save` wrote, or the name
+            that it was given.
+        skip_mismatch: bool, whether variables that the file has not, or of another shape, stay as
+            they are, with a warning.
 
     Raises:
         AgentStateError: when the agent is not built.
@@ -75,9 +90,44 @@ def load_weights(agent: keras.Model, path: str | os.PathLike[str]) -> None:
             "before load_weights, or load a whole agent with kerasrl.load."
         )
     make_slots(agent)
+    whole = os.fspath(path).endswith(".keras")
+    path = path if whole else _existing(path, weights_path)
     with reading(path):
-        arrays = with_own_optimizers(agent, read_arrays(read_file(path)))
+        content = read_archive(path).weights if whole else read_file(path)
+        arrays = with_own_optimizers(agent, read_arrays(content))
+        if skip_mismatch:
+            arrays = with_own_mismatches(agent, arrays)
         put(agent, matched(agent, arrays))
+
+
+def unpickled(data: bytes) -> Any:
+    """Makes the agent of a pickle, which is trusted: it may have classes of the user's.
+
+    Args:
+        data: bytes of the `.keras` file that `pickled` gave.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "agent.keras")
+        path.write_bytes(data)
+        archive = read_archive(path)
+        arrays = read_arrays(archive.weights)
+        agent = _made(archive, arrays, {}, safe_mode=False)
+        put(agent, matched(agent, arrays))
+        return agent
+
+
+def pickled(agent: keras.Model) -> bytes:
+    """The `.keras` file of an agent, built and compiled or not."""
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You are saving a model that has not yet been built")
+        path = Path(directory, "agent.keras")
+        save_agent(agent, path)
+        return path.read_bytes()
+
+
+def _existing(path: Any, named: Callable[[Any], Path]) -> Any:
+    """The file of a name as it is, or else as saving makes it."""
+    return path if os.path.exists(path) else named(path)
 
 
 @contextlib.contextmanager
@@ -117,7 +167,12 @@ def _printable(error: Exception) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
-def _made(archive: Archive, arrays: dict[str, np.ndarray], custom_objects: dict[str, Any]) -> Any:
+def _made(
+    archive: Archive,
+    arrays: dict[str, np.ndarray],
+    custom_objects: dict[str, Any],
+    safe_mode: bool = True,
+) -> Any:
     """Makes the agent, step by step, so that what it allocates can be checked before it does."""
     config, shared = prepared(archive.config)
     build_config = config.pop("build_config", None)
@@ -126,7 +181,7 @@ def _made(archive: Archive, arrays: dict[str, np.ndarray], custom_objects: dict[
     nbytes = sum(array.nbytes for array in arrays.values())
     scope = keras.saving.custom_object_scope(objects)
     with bounded_variables(nbytes, len(arrays)), checking_calls(), scope:
-        agent = keras.saving.deserialize_keras_object(config, objects)
+        agent = keras.saving.deserialize_keras_object(config, objects, safe_mode)
         if build_config is not None:
             check_called(agent)
             agent.build_from_config(build_config)

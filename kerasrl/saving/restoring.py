@@ -13,7 +13,7 @@ from kerasrl.saving.differences import compare, table
 from kerasrl.saving.hdf5 import read_arrays
 from kerasrl.saving.loading import reading
 from kerasrl.saving.versions import check_versions
-from kerasrl.saving.weights import make_slots, matched, put
+from kerasrl.saving.weights import is_compiled, make_slots, matched, put
 
 
 def restore(agent: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -31,7 +31,7 @@ def restore(agent: keras.Model, path: str | os.PathLike[str]) -> None:
         LoadError: when the file cannot be read, or holds something else.
         MismatchError: when it is of another agent, or a newer version; it lists the differences.
     """
-    if not agent.built or agent.get_compile_config() is None:
+    if not agent.built or not is_compiled(agent):
         raise AgentStateError(
             f"restore needs an agent that is built and compiled; this {type(agent).__name__} is "
             "not. Call build(env) and compile() first, or load the file with kerasrl.load."

@@ -18,6 +18,7 @@ from kerasrl.errors import LoadError, MismatchError, SaveError
 from kerasrl.saving.archive import read_archive
 from kerasrl.saving.differences import compare, table
 from kerasrl.saving.hdf5 import read_arrays
+from kerasrl.warning import warn
 
 _PREFIX = "whole/"
 _SCALE = re.compile(r"vars/(\w*optimizer)_(loss_scale|good_steps)")
@@ -115,6 +116,26 @@ def with_own_optimizers(agent: keras.Model, arrays: dict[str, np.ndarray]) -> di
     return saved | {name: array for name, array in here.items() if _owner(name) in either}
 
 
+def without_optimizers(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Leaves out the optimizers' variables."""
+    left_out = _optimizers(arrays)
+    return {name: array for name, array in arrays.items() if _owner(name) not in left_out}
+
+
+def with_own_mismatches(agent: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Has variables that the file has not, or of another shape, stay as they are in the agent.
+
+    A warning lists them.
+    """
+    here = arrays_of(agent)
+    described, others = _described(here), _described(arrays)
+    rows = compare(described, others)
+    if rows:
+        warn(f"some variables of this {type(agent).__name__} were not loaded:\n{table(rows)}")
+    same = [name for name in here if described[name] == others.get(name)]
+    return here | {name: arrays[name] for name in same}
+
+
 def put(agent: keras.Model, arrays: dict[str, np.ndarray]) -> None:
     """Sets the agent's variables to arrays that `matched` gave.
 
@@ -135,13 +156,18 @@ def put(agent: keras.Model, arrays: dict[str, np.ndarray]) -> None:
             raise LoadError(f"some variables could not be set: {', '.join(skipped)}.")
 
 
+def is_compiled(agent: keras.Model) -> bool:
+    """Whether `compile` was called."""
+    return getattr(agent, "optimizer", None) is not None
+
+
 def make_slots(agent: keras.Model) -> None:
     """Makes the variables of a compiled agent's optimizers, which Keras does at the first step.
 
     Raises:
         SaveError: when Keras cannot save an optimizer's state.
     """
-    if not agent.built or agent.get_compile_config() is None:
+    if not agent.built or not is_compiled(agent):
         return
     with agent.distribute_strategy.scope():
         for name, variables in agent.optimized_variables().items():

@@ -323,7 +323,7 @@ WRONG = [
     (kerasrl.D4PG, "v_min", 150.0, "must be less than v_max, .*received 150.0 and 150.0"),
     (kerasrl.D4PG, "v_max", -151.0, "received -150.0 and -151.0"),
     (kerasrl.D4PG, "v_max", float("inf"), "both finite; received -150.0 and inf"),
-    (kerasrl.D4PG, "v_min", NAN, "received nan and 150.0"),
+    (kerasrl.D4PG, "v_min", NAN, "must be a number; received nan"),
     (kerasrl.D4PG, "num_atoms", 1, "must be an int of at least 2; received 1"),
     (kerasrl.D4PG, "num_atoms", 2.5, "must be an int of at least 2; received 2.5"),
 ]

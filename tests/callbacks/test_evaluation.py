@@ -117,7 +117,7 @@ def test_mistakes_show_before_training(fit, tiny_env):
     ids=repr,
 )
 def test_bad_arguments_are_refused(tiny_env, arguments):
-    with pytest.raises(ArgumentError, match="must be at least 1"):
+    with pytest.raises(ArgumentError, match=f"{next(iter(arguments))} must be a positive int"):
         Evaluation(tiny_env(), **arguments)
 
 

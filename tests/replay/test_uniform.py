@@ -418,7 +418,7 @@ def test_a_replay_that_is_not_open(use, closed):
     assert isinstance(e.value, KerasRLError)
 
 
-@pytest.mark.parametrize("capacity", [0, -1, 1.0, "many", None])
+@pytest.mark.parametrize("capacity", [0, -1, 1.5, "many", None])
 def test_capacity_must_be_positive(capacity):
     with pytest.raises(ArgumentError, match="capacity must be a positive int.*received") as error:
         Uniform(capacity)

@@ -324,7 +324,7 @@ def test_steps_of_an_episode_that_is_cut_off_are_dropped():
 
 @pytest.mark.parametrize("n_step", [0, -1])
 def test_n_step_must_be_positive(n_step):
-    with pytest.raises(ArgumentError, match=f"n_step must be at least 1; received {n_step}"):
+    with pytest.raises(ArgumentError, match=f"n_step must be a positive int; received {n_step}"):
         TransitionWriter(Sink(), 1, n_step, 0.9)
 
 
