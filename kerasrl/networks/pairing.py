@@ -38,7 +38,8 @@ class Pairing:
         self.weights = self._weights_of(copy)
 
     def _go_through(self, source: Any, copy: Any) -> None:
-        named, ordered = [(source, copy)], []
+        named: list[tuple[Any, Any]] = [(source, copy)]
+        ordered: list[tuple[Any, Any]] = []
         while named or ordered:
             is_named = bool(named)
             source, copy = (named or ordered).pop(0)

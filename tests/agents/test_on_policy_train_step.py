@@ -121,3 +121,16 @@ def test_train_step_equals_a_numpy_twin(make_agent, examples, name, mode):
         assert (slope != 0).any()
         np.testing.assert_allclose(after, before - RATE * slope, atol=1e-5)
     assert int(agent.optimizer.iterations) == 1
+
+
+@pytest.mark.regression(32)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_ppo_survives_ratios_beyond_floats(make_agent, examples, sign):
+    # As by default, gradients are clipped by their norm, for which they are squared.
+    optimizer = keras.optimizers.Adam(1e-3, global_clipnorm=0.5)
+    agent = make_agent("ppo", {"optimizer": optimizer, "run_eagerly": True})
+    batch = examples(agent)
+    far = {"log_prob": np.full(8, -500, np.float32), "advantage": np.full(8, sign, np.float32)}
+    logs = agent.train_step(tf.nest.map_structure(tf.constant, batch | far))
+    assert all(np.isfinite(value) for value in logs.values())
+    assert all(np.isfinite(weight).all() for weight in agent.get_weights())
