@@ -135,9 +135,7 @@ class OfflineData:
 
     def _adapt(self, *leaves: np.ndarray) -> np.bool_:
         if len(leaves[0]):
-            observation = tf.nest.pack_sequence_as(self._spec["observation"], leaves)
-            for normalizer in self._agent.observation_normalizers:
-                normalizer.adapt(observation)
+            self._agent.adapt(tf.nest.pack_sequence_as(self._spec["observation"], leaves))
         return np.False_
 
     def _adapted(self, batch: dict[str, Any]) -> dict[str, Any]:
