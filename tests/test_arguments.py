@@ -11,7 +11,6 @@ import tensorflow as tf
 
 import kerasrl
 from kerasrl import callbacks, replay
-from kerasrl.arguments import fraction, not_negative, positive, real, seed_of, whole
 from kerasrl.callbacks import Collect
 from kerasrl.envs import FaultPolicy, make
 from kerasrl.errors import ArgumentError
@@ -279,6 +278,8 @@ def test_a_real_number_is_taken_whatever_its_type(name):
 
 
 def test_the_rule_itself():
+    from kerasrl.arguments import fraction, not_negative, positive, real, seed_of, whole
+
     assert whole("n", 10**30) == 10**30
     assert whole("n", np.uint64(2**63)) == 2**63
     assert whole("n", tf.constant(2, tf.bfloat16)) == 2

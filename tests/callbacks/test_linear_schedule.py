@@ -78,12 +78,17 @@ def test_a_change_of_epsilon_reaches_the_collector(make_agent, tiny_env, small_r
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [{}, {"steps": 1, "env_steps": 1}, {"steps": 0}, {"env_steps": -1}],
+    ("arguments", "rule"),
+    [
+        ({}, "exactly one of env_steps and steps"),
+        ({"steps": 1, "env_steps": 1}, "exactly one of env_steps and steps"),
+        ({"steps": 0}, "steps must be a positive int or None; received 0"),
+        ({"env_steps": -1}, "env_steps must be a positive int or None; received -1"),
+    ],
     ids=repr,
 )
-def test_the_length_must_be_given_once(arguments):
-    with pytest.raises(ArgumentError, match="exactly one of env_steps and steps"):
+def test_the_length_must_be_given_once(arguments, rule):
+    with pytest.raises(ArgumentError, match=rule):
         LinearSchedule("epsilon", 1.0, 0.1, **arguments)
 
 
