@@ -21,6 +21,6 @@ def layer_loss(*networks: Any) -> Any:
 
 def _losses(networks: tuple[Any, ...]) -> list[tf.Tensor]:
     """As Keras finds them in a model of all the networks: a layer that several have counts once."""
-    whole = keras.layers.Layer(dtype="float32")
+    whole = keras.layers.Layer(name="networks", dtype="float32")
     whole.networks = [network for network in networks if network is not None]
     return whole.losses
