@@ -317,7 +317,7 @@ def test_the_bar_counts_a_run_in_an_environment_to_its_end(make_agent, tiny_env,
     )
     printed = capsys.readouterr().out
     assert "4/4 [====" in printed
-    assert "episode_return: 5 " in printed
+    assert "episode_return: 5\n" in printed.replace(" - ", "\n")
 
 
 @pytest.mark.parametrize("verbose", [3, -1, "yes", None])
