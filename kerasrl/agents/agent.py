@@ -9,22 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.agents import building, evaluating, fitting, precision, resuming, training
-from kerasrl.agents.ending import TrainFunction
 from kerasrl.agents.keras_arguments import explaining
-from kerasrl.agents.layer_losses import has_layer_losses, layer_loss
-from kerasrl.agents.noise import stateless_normal
 from kerasrl.agents.normalizing import Normalizing
 from kerasrl.agents.persistent import Persistent
 from kerasrl.arguments import fraction, positive, seed_of, whole
 from kerasrl.callbacks import Collect
 from kerasrl.envs import FaultPolicy
-from kerasrl.errors import AgentStateError, ArgumentError
+from kerasrl.errors import AgentStateError
 from kerasrl.networks import ObservationNormalization, Target
 from kerasrl.networks.pairing import parts
 from kerasrl.replay import Uniform
-
-_REGULARIZATION = "regularization_loss"
-_STREAM = 3  # Random numbers apart from those of whatever else has the run's seed.
 
 
 class Agent(Persistent):
@@ -75,7 +69,6 @@ class Agent(Persistent):
     """
 
     built: bool
-    log_names: tuple[str, ...] = ("loss",)
     default_batch_size: int | None = 256
     batch_keys: tuple[str, ...] = (
         "observation",
@@ -111,7 +104,6 @@ class Agent(Persistent):
             self.env_steps = self._counter("env_steps")
             self.noise_seed = self._counter("noise_seed")
         self.reseed(None)
-        self.settings: tuple[str, ...] = ()
         self._trackers = [keras.metrics.Mean(name, "float32") for name in self.log_names]
 
     def build_networks(self) -> None:
@@ -390,93 +382,6 @@ class Agent(Persistent):
             raise AgentStateError(f"{type(self).__name__} is not built. Call build(env) first.")
         self._normalizing.adapt(observation)
 
-    def minimize(
-        self,
-        loss: tf.Tensor,
-        tape: tf.GradientTape,
-        variables: list[tf.Variable],
-        optimizer: keras.optimizers.Optimizer,
-    ) -> None:
-        """Takes one step of `optimizer` down the gradient of `loss`.
-
-        Args:
-            loss: float32 scalar, the mean over this replica's part of the batch, with the
-                `layer_loss` of the networks whose loss it is.
-            tape: the tape that recorded it.
-            variables: list of variables to change.
-            optimizer: their optimizer.
-        """
-        gradients = precision.gradient(tape, loss, variables, optimizer)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        if replicas > 1:  # The optimizer sums over replicas.
-            gradients = [g if g is None else tf.math.scalar_mul(1 / replicas, g) for g in gradients]
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-
-    def layer_loss(self, *networks: Any) -> Any:
-        """What the layers of networks add to their loss: regularisers, and `add_loss`.
-
-        To be called under the tape, once for all networks that one loss trains, right after they
-        were called on the batch: a further call of a network begins its losses anew.
-
-        Args:
-            *networks: Keras models; a layer that several of them have counts once.
-
-        Returns:
-            float32 scalar to be added to the loss, scaled as in Keras; 0.0 where no layer has any.
-        """
-        return layer_loss(*networks)
-
-    def track(self, **values: Any) -> dict[str, tf.Tensor]:
-        """Counts the gradient step, and returns the epoch's running means, as `train_step` has to.
-
-        Args:
-            **values: float scalars by the names in `log_names`, and, if one likes, what
-                `layer_loss` gave as `regularization_loss`, which is logged if there is any.
-        """
-        if set(values) - {_REGULARIZATION} != set(self.log_names):
-            raise ArgumentError(
-                f"track needs the values that {type(self).__name__}.log_names lists, "
-                f"{sorted(self.log_names)}; received {sorted(values)}."
-            )
-        for tracker in self._trackers:
-            tracker.update_state(values.get(tracker.name, 0.0))
-        computed = [value for value in values.values() if tf.is_tensor(value)]
-        with tf.control_dependencies(computed):  # A step that fails does not count.
-            self.gradient_steps.assign_add(1)
-        return {tracker.name: tracker.result() for tracker in self._trackers}
-
-    def random_normal(self, shape: Any, salt: int) -> tf.Tensor:
-        """Draws standard normal noise for this gradient step.
-
-        It is a function of `noise_seed`, `gradient_steps` and `salt` alone: the same eagerly, in a
-        graph and under XLA, and each replica has its own part of one global draw.
-
-        Args:
-            shape: int tensor or sequence, beginning with this replica's batch size.
-            salt: int, another one for every draw in a `train_step`.
-
-        Returns:
-            float32 tensor of `shape`.
-        """
-        return stateless_normal(shape, self.noise_seed + salt, self.gradient_steps)
-
-    def reseed(self, seed: int | None) -> None:
-        """Seeds `random_normal`; None seeds it from the operating system's randomness."""
-        seed = seed_of(seed)
-        rng = np.random.default_rng(None if seed is None else [seed, _STREAM])
-        self.noise_seed.assign(int(rng.integers(2**31)))
-
-    def setting(self, name: str, value: float) -> tf.Variable:
-        """Adds a float32 weight that is not trained, for callbacks to change while training.
-
-        If the attribute that it becomes has its name, it is logged in every epoch.
-        """
-        with self.distribute_strategy.scope():
-            initializer = keras.initializers.Constant(value)
-            weight = self.add_weight(name, (), initializer=initializer, trainable=False)
-        self.settings = (*self.settings, name)
-        return weight
-
     @property
     def observation_spec(self) -> Any:
         """Nest of `tf.TensorSpec`: one observation, without a batch dimension."""
@@ -494,11 +399,6 @@ class Agent(Persistent):
         found = [part for part in parts(self) if isinstance(part, ObservationNormalization)]
         return [layer for layer in found if id(layer) not in copies]
 
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The running means that `train_step` returns."""
-        return self._trackers
-
     def optimized_variables(self) -> dict[str, list[tf.Variable]]:
         """The variables that each of `compile`'s optimizers changes, by the argument's name."""
         return {"optimizer": self.trainable_variables}
@@ -512,11 +412,6 @@ class Agent(Persistent):
             "name": self.name,
         }
 
-    def make_train_function(self, force: bool = False) -> TrainFunction:
-        """Makes what Keras calls for every execution."""
-        function = super().make_train_function(force)
-        return function if isinstance(function, TrainFunction) else TrainFunction(self, function)
-
     def _maybe_load_initial_counters_from_ckpt(
         self, steps_per_epoch: int | None, initial_epoch: int
     ) -> tuple[int, int]:
@@ -524,18 +419,4 @@ class Agent(Persistent):
         begin = self.run and resuming.begin(self.run, initial_epoch, steps_per_epoch)
         return begin or super()._maybe_load_initial_counters_from_ckpt(
             steps_per_epoch, initial_epoch
-        )
-
-    def _track_layer_losses(self) -> None:
-        if has_layer_losses(self):
-            self._trackers.append(keras.metrics.Mean(_REGULARIZATION, "float32"))
-
-    def _counter(self, name: str) -> tf.Variable:
-        return self.add_weight(
-            name,
-            (),
-            tf.int64,
-            keras.initializers.Zeros(),
-            trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )

@@ -8,12 +8,13 @@ import tensorflow as tf
 
 from kerasrl.agents import building, conforming, fitting
 from kerasrl.agents.keras_arguments import explaining
+from kerasrl.agents.learner import Learner
 from kerasrl.agents.offline import OfflineData
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError
 from kerasrl.replay import Queue
 
 
-class Batchwise(keras.Model):
+class Batchwise(Learner):
     """The part of `Agent` that takes batches."""
 
     built: bool

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl import policies
-from kerasrl.agents import run_callbacks
+from kerasrl.agents import chosen_callbacks, run_callbacks
 from kerasrl.arguments import whole
 from kerasrl.callbacks.progress import EpisodeProgress
 from kerasrl.callbacks.video import MAX_FILMED_STEPS, film
@@ -77,5 +77,5 @@ def _listed(agent: keras.Model, callbacks: Any, episodes: int) -> keras.callback
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks
     given = [] if callbacks is None else tf.nest.flatten(callbacks)
-    run_callbacks.check_instances(given)
+    chosen_callbacks.check_instances(given)
     return keras.callbacks.CallbackList(given, model=agent, epochs=1, steps=episodes, verbose=0)

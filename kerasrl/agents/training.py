@@ -5,7 +5,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasrl.agents import building, fitting, offline, resuming, run_callbacks, run_length
+from kerasrl.agents import (
+    building,
+    chosen_callbacks,
+    fitting,
+    offline,
+    resuming,
+    run_callbacks,
+    run_length,
+)
 from kerasrl.agents.ending import CarriedError
 from kerasrl.agents.interruption import Interrupted, Interruption
 from kerasrl.arguments import whole
@@ -60,10 +68,10 @@ def fit(
         else:
             fitting.open_environments(agent, run, resources, x, num_envs)
             run.batch_size = fitting.check_batch_size(agent, batch_size)
-        given = run_callbacks.evaluation(validation_data, validation_freq, run.seed)
+        given = chosen_callbacks.evaluation(validation_data, validation_freq, run.seed)
         given += [] if callbacks is None else tf.nest.flatten(callbacks)
-        listed = run_callbacks.all_callbacks(agent, run, resources, given)
-        run_callbacks.check_shared(run, x, listed)
+        listed = chosen_callbacks.all_callbacks(agent, run, resources, given)
+        chosen_callbacks.check_shared(run, x, listed)
         run.resumed = resuming.find(agent, run)
         if run.environments is not None:
             dataset = fitting.open_replay(agent, run, resources, replay)

@@ -39,7 +39,7 @@ class ServedReplay(abc.ABC):
         """
         self._require_open()
         return self._packer
-        self._process = os.getpid()
+        self._process: int = os.getpid()
         _made.add(self)
 
     def expect(self, begun: bool) -> None:
