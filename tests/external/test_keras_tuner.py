@@ -8,7 +8,7 @@ import kerasrl
 from kerasrl.callbacks import Collect
 
 keras_tuner = pytest.importorskip(
-    "keras_tuner", reason="KerasTuner is not installed: pip install keras-tuner --no-deps"
+    "keras_tuner", reason="KerasTuner is installed by .ci/external alone, see docs/constraints.txt"
 )
 
 TUNERS = {
@@ -30,7 +30,6 @@ def build(hp):
     return agent
 
 
-@pytest.mark.slow
 @pytest.mark.regression(14)
 @pytest.mark.parametrize("name", TUNERS)
 def test_a_tuner_searches_an_environment(tmp_path, name):

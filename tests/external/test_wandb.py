@@ -6,11 +6,10 @@ import kerasrl
 from kerasrl.callbacks import Collect
 
 wandb = pytest.importorskip(
-    "wandb", reason="wandb is not installed: pip install wandb -c constraints.txt"
+    "wandb", reason="W&B is installed by .ci/external alone, see docs/constraints.txt"
 )
 
 
-@pytest.mark.slow
 @pytest.mark.regression(14)
 def test_metrics_and_checkpoints(tmp_path, monkeypatch):
     from wandb.integration.keras import WandbMetricsLogger, WandbModelCheckpoint
