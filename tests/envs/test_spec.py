@@ -175,7 +175,6 @@ def test_the_spec_of_an_environment(env):
 @pytest.mark.parametrize(
     "arguments",
     [(3,), (None,), (DISCRETE,), (DISCRETE, 3), ([], DISCRETE), (lambda: 3,)],
-    ids=str,
 )
 def test_what_has_no_spec_is_refused(arguments):
     with pytest.raises(ArgumentTypeError, match="EnvSpec needs an environment, or two"):
