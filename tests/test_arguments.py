@@ -103,7 +103,7 @@ COUNTS = {
 }
 # None stands for something of its own there.
 OPTIONAL = {"PolicyExport.every_epochs", "Checkpoint.every_epochs", "LinearSchedule.steps"}
-OPTIONAL |= {"LinearSchedule.env_steps"}
+OPTIONAL |= {"LinearSchedule.env_steps", "D4PG.num_atoms"}
 
 
 @pytest.mark.regression(10)
@@ -158,7 +158,7 @@ def test_a_run_takes_counts_of_any_type(make_agent, small_replay, tiny_env):
     )
     assert history.epoch == [0, 1]
     assert int(agent.optimizer.iterations) == 4
-    assert len(history.history["val_episode_return"]) == 1
+    assert np.isnan(history.history["val_episode_return"]).tolist() == [True, False]
     agent, history = fit(
         make_agent,
         small_replay,

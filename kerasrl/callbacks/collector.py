@@ -107,6 +107,8 @@ class Collector(keras.callbacks.Callback):
         """Starts the epoch's account; what came before the first update counts for the first."""
         if not self._logs or self._in_epoch:  # A run may be resumed within an epoch.
             return
+        if self._environments.notice_others():  # An evaluation between the epochs, for instance.
+            self._restart(seed=None)
         self._episodes = _Mean()
         self._epoch_begin = (time.perf_counter(), self._taken)
 

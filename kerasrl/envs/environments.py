@@ -215,6 +215,13 @@ class Environments(abc.ABC):
         for watch, was_disturbed in zip(self._watches, disturbed, strict=True):
             watch.disturbed = was_disturbed
 
+    def notice_others(self) -> bool:
+        """Whether something else has used an environment meanwhile; it is worth one warning."""
+        disturbed = [i for i, watch in enumerate(self._watches) if watch.disturbed]
+        if disturbed:
+            self._warn_of_others(f"environment {disturbed[0]}")
+        return bool(disturbed)
+
     def expect_others(self) -> None:
         """Is told that something else uses the environments too, which is then worth no warning."""
         self._warned.add("others")

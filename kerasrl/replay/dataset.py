@@ -158,7 +158,9 @@ def minibatches(
 def _shuffle_rows(blocks: tf.Tensor) -> tf.Tensor:
     """Turns blocks `[B, K, D]` into K batches `[K, B, D]`, shuffling the rows of each block."""
     batch_size, rows, width = blocks.shape
-    order = tf.argsort(tf.random.uniform((batch_size, rows)))  # [B, K]
+    # Its own seed, as TensorFlow warns of one that the user has set for all.
+    seed = int(np.random.default_rng().integers(2**31))
+    order = tf.argsort(tf.random.uniform((batch_size, rows), seed=seed))  # [B, K]
     index = tf.transpose(order + rows * tf.range(batch_size)[:, tf.newaxis])  # [K, B]
     return tf.gather(tf.reshape(blocks, (batch_size * rows, width)), index)
 

@@ -29,6 +29,8 @@ class ServedReplay(abc.ABC):
         self._timeout = check_timeout(timeout)
         self._table: Any = None  # The `ServedTable` while it is open.
         self._packer: Any = None
+        self._process: int = os.getpid()
+        _made.add(self)
 
     @property
     def packer(self) -> Packer:
@@ -39,8 +41,6 @@ class ServedReplay(abc.ABC):
         """
         self._require_open()
         return self._packer
-        self._process: int = os.getpid()
-        _made.add(self)
 
     def expect(self, begun: bool) -> None:
         """Says whether it is being filled; until then its datasets end with an error at once."""

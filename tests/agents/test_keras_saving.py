@@ -117,9 +117,8 @@ def test_an_agent_without_its_optimizers(make_agent, batches, tmp_path, kind):
     agent.save(tmp_path / "agent.keras", include_optimizer=False)
     loaded = kerasrl.load(tmp_path / "agent.keras")
     observation = np.random.default_rng(0).normal(size=(8, 4))
-    np.testing.assert_array_equal(
-        loaded.predict(observation, verbose=0), agent.predict(observation, verbose=0)
-    )
+    predicted = [each.predict(observation, verbose=0) for each in (agent, loaded)]
+    np.testing.assert_allclose(*predicted, rtol=1e-5)  # One eagerly, the other in a graph.
     with pytest.raises(AgentStateError, match="must be compiled"):
         loaded.fit(batches(agent))
     agent.save(tmp_path / "with.keras")

@@ -194,6 +194,8 @@ def test_a_frozen_layer_counts_and_is_not_changed(tiny_env, batches):
 @pytest.mark.regression(2)
 def test_an_agent_of_the_users_adds_them_by_a_line(tiny_env, batches):
     class Mean(kerasrl.DQN):
+        log_names = ("loss", "q_value")
+
         def train_step(self, batch):
             with tf.GradientTape() as tape:
                 q = self.q_network(batch["observation"], training=True)

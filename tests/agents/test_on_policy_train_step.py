@@ -72,6 +72,8 @@ def logs_of(agent, weights, b):
     if isinstance(agent, kerasrl.PPO):
         logs["approximate_kl"] = (b["weight"] * (ratio - 1 - log_ratio)).mean()
         logs["clip_fraction"] = (b["weight"] * (ratio != clipped)).mean()
+    if isinstance(agent, kerasrl.PPO | kerasrl.A2C):
+        logs["explained_variance"] = b["explained_variance"][0]
     return logs
 
 

@@ -106,6 +106,7 @@ def test_a_run_of_epochs(make_agent, tiny_env):
     assert set(history) == {
         *agent.log_names,
         *("episode_return", "episode_length", "env_steps", "env_steps_per_second"),
+        "learning_rate",
     }
     assert history["env_steps"] == [12.0, 24.0]  # Two updates of two episodes of three steps.
     assert history["episode_length"] == [3.0, 3.0]

@@ -201,7 +201,7 @@ def test_the_working_directory_may_change(train, tmp_path, monkeypatch):
 
 def test_another_pace_is_another_run(train):
     train("run", epochs=1)
-    with pytest.raises(MismatchError, match=r"env_steps_per_update +4 +1"):
+    with pytest.raises(MismatchError, match=r"env_steps_per_update +4.0 +1.0"):
         train("run", collect=4)
 
 

@@ -123,5 +123,5 @@ def test_an_episode_that_ends_at_the_limit_is_whole():
 
 @pytest.mark.parametrize("limit", [0, -1, 2.5, True, "7", float("nan"), float("inf")])
 def test_a_limit_is_a_positive_int(limit):
-    with pytest.raises(ArgumentError, match="max_episode_steps must be a positive int, or None"):
+    with pytest.raises(ArgumentError, match="max_episode_steps must be a positive int or None"):
         run_episodes(act, of_lengths(3), 1, max_episode_steps=limit)

@@ -434,10 +434,18 @@ def test_a_batch_of_more_than_the_replay_can_hold():
 
 
 @pytest.mark.fault(36)
-@pytest.mark.parametrize("batch_size", [0, -2, 4, 12])
-def test_a_minibatch_that_does_not_divide_a_rollout(batch_size):
+@pytest.mark.parametrize(
+    ("batch_size", "rule"),
+    [
+        (0, "be a positive int or None"),
+        (-2, "be a positive int or None"),
+        (4, "divide the 6 examples of a rollout"),
+        (12, "divide the 6 examples of a rollout"),
+    ],
+)
+def test_a_minibatch_that_does_not_divide_a_rollout(batch_size, rule):
     with Queue() as queue:
         queue.open(ROLLOUT)
-        pattern = f"batch_size must divide the 6 examples of a rollout; received {batch_size}"
+        pattern = f"batch_size must {rule}; received {batch_size}"
         with pytest.raises(ArgumentError, match=pattern):
             queue.dataset(lambda rollout: rollout, batch_size)

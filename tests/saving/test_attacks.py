@@ -399,12 +399,13 @@ def test_layers_larger_than_the_file_are_refused_before_they_are_made(kind, forg
     ("spaces", "rule"),
     [
         ({"kind": "Box", "spaces": [], "shape": [2**15, 2**15], "low": 0.0}, "must be a dict with"),
-        ({"kind": "Box", "shape": [0, 2**24, 2**24], "low": 0.0, "high": 1.0}, "elements"),
+        ({"kind": "Box", "shape": [0, 2**24, 2**24], "low": 0.0, "high": 1.0}, "at least 1"),
+        ({"kind": "Box", "shape": [1, 2**24, 2**24], "low": 0.0, "high": 1.0}, "elements"),
         ({"kind": "MultiDiscrete", "nvec": [2] * 5000, "start": [0] * 5000}, "5000 choices"),
         ({"kind": "Tuple", "spaces": [{"kind": "MultiBinary", "n": [1]}] * 2000}, "2001 spaces"),
         ([], "must be a space of a kind"),
     ],
-    ids=["of two kinds", "empty", "choices", "many", "none"],
+    ids=["of two kinds", "empty", "large", "choices", "many", "none"],
 )
 def test_spaces_that_are_none_or_too_large_are_refused(spaces, rule, forge):
     if isinstance(spaces, dict) and spaces["kind"] in ("Box", "MultiDiscrete"):
