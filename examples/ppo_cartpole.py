@@ -5,7 +5,7 @@ from common import Story
 
 import kerasrl
 
-story = Story(__doc__, env_steps=100_000)
+story = Story(__doc__, env_steps=99_840)  # 390 rollouts of 8 times 32 steps.
 
 agent = kerasrl.PPO(discount=0.98, gae_lambda=0.8, update_epochs=20)
 agent.compile(
