@@ -13,6 +13,8 @@ _CHATTER = re.compile(
     rb"\[reverb/cc/(client|platform/(tfrecord_checkpointer|default/server))\.cc:\d+\] "
     rb"|\d{4}-\d\d-\d\d [\d:.]+: [IW] tensorflow/(cc|compiler/mlir|core/grappler|lite)/"
     rb"|\[reverb/cc/reverb_service_impl\.cc:\d+\] Stored checkpoint "
+    rb"|WARNING: Attempting to use a delegate that only supports static-sized tensors "
+    rb"|Use '@tf\.function' or '@defun' to decorate the function\.$"
     rb"|INFO: (Created|Initialized|Applying) "
     rb"|pybullet build time: "
     rb"|Summary on the non-converted ops:"

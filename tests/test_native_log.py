@@ -16,6 +16,8 @@ CHATTER = """\
 2026-11-21 02:26:01.963234: I tensorflow/core/grappler/devices.cc:66] Number of eligible GPUs: 0
 2026-11-21 02:26:01.987159: W tensorflow/compiler/mlir/lite/python/tf_tfl_flatbuffer_helpers.cc:3]
 INFO: Created TensorFlow Lite XNNPACK delegate for CPU.
+WARNING: Attempting to use a delegate that only supports static-sized tensors with a graph that has
+Use '@tf.function' or '@defun' to decorate the function.
 pybullet build time: Jan 29 2025 23:17:20
 Summary on the non-converted ops:
 ---------------------------------

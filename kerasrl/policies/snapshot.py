@@ -5,7 +5,9 @@ converts the policy's graph to TensorFlow Lite with the network's weights as *in
 call takes some 20 microseconds and new weights need no new conversion.
 """
 
+import contextlib
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -119,7 +121,8 @@ class _Lite:
 
     def __init__(self, graph: PureGraph):
         function = tf.compat.v1.wrap_function(graph.call_in_float32, graph.inputs)
-        with muted():
+        # Of what Python writes, too: the converter's hints are many, and in vain.
+        with muted(), contextlib.redirect_stderr(sys.__stderr__ or sys.stderr):
             converter = tf.lite.TFLiteConverter.from_concrete_functions([function], function)
             self._interpreter = tf.lite.Interpreter(
                 model_content=converter.convert(), num_threads=1
