@@ -40,8 +40,8 @@ class D4PG(Agent):
     Unless told otherwise it collects 8 environment steps per update after 1000 random ones,
     explores with Gaussian noise of 0.3 of half the range, sums 5 rewards, copies both targets every
     100 updates, keeps 1 000 000 transitions, and learns from batches of 256 with Adam at 1e-4 and
-    gradients clipped to a norm of 40: the settings of Acme's tutorial. As there, the gradients of
-    both networks are taken before either is changed; unlike there, the actor learns from the
+    gradients clipped to a norm of 40: the settings of Acme's tutorial. Unlike there, the actor's
+    gradient is taken after the critic's step, not before, and the actor learns from the
     observations that were acted on, not from those that followed.
 
     Differs from the paper in sampling uniformly from the replay, and in collecting in this process.
@@ -209,11 +209,11 @@ class D4PG(Agent):
         """One step of the critic and the actor."""
         with tf.GradientTape() as critic_tape:
             critic_loss, q_tm1, td_error, of_critic = self._critic_loss(batch)
+        actor_variables, critic_variables = self.optimized_variables().values()
+        self.minimize(critic_loss, critic_tape, critic_variables, self.critic_optimizer)
         with tf.GradientTape(watch_accessed_variables=False) as actor_tape:
             actor_tape.watch(self.actor.trainable_variables)
             dpg_loss, q, of_actor = self._actor_loss(batch["observation"])
-        actor_variables, critic_variables = self.optimized_variables().values()
-        self.minimize(critic_loss, critic_tape, critic_variables, self.critic_optimizer)
         self.minimize(dpg_loss, actor_tape, actor_variables, self.actor_optimizer)
         self.target_critic.update(self.critic, self.optimizer.iterations)
         self.target_actor.update(self.actor, self.optimizer.iterations)
