@@ -1,5 +1,7 @@
 """PPO, A2C and REINFORCE under `MirroredStrategy`, on two logical CPUs in a process of its own."""
 
+import pytest
+
 SCRIPT = """
 import time
 import numpy as np, tensorflow as tf
@@ -131,6 +133,7 @@ with kerasrl.replay.Queue(timeout=1) as queue:
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_do_what_one_does(run_python):
     output = run_python(SCRIPT)
     for line in (

@@ -82,7 +82,8 @@ def check_resumed(told, kept):
 
 @pytest.mark.fault(46)
 @pytest.mark.timeout(3_600)
-@pytest.mark.parametrize("kills", [2, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, 100])
 def test_kills_at_random_moments(run_python, tmp_path, kills):
     rng = random.Random(0)
     script = SCRIPT.replace("DIRECTORY", repr(str(tmp_path / "run")))

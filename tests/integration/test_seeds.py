@@ -35,6 +35,7 @@ for name, (agent, env) in runs.items():
 """
 
 
+@pytest.mark.slow
 def test_two_processes_with_one_seed_end_in_the_same_bits(run_python):
     outputs = run_python(SCRIPT, SCRIPT)
     one, other = (
