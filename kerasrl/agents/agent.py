@@ -16,8 +16,7 @@ from kerasrl.arguments import fraction, positive, seed_of, whole
 from kerasrl.callbacks import Collect
 from kerasrl.envs import FaultPolicy
 from kerasrl.errors import AgentStateError
-from kerasrl.networks import ObservationNormalization, Target
-from kerasrl.networks.pairing import parts
+from kerasrl.networks import ObservationNormalization, Target, all_layers
 from kerasrl.replay import Uniform
 
 
@@ -395,8 +394,8 @@ class Agent(Persistent):
     @property
     def observation_normalizers(self) -> list[ObservationNormalization]:
         """The layers that adapt to what is observed, those of target networks aside."""
-        copies = {id(part) for target in self.targets for part in parts(target)}
-        found = [part for part in parts(self) if isinstance(part, ObservationNormalization)]
+        copies = {id(layer) for target in self.targets for layer in all_layers(target)}
+        found = [each for each in all_layers(self) if isinstance(each, ObservationNormalization)]
         return [layer for layer in found if id(layer) not in copies]
 
     def optimized_variables(self) -> dict[str, list[tf.Variable]]:

@@ -22,10 +22,10 @@ from kerasrl.networks import (
     NearZeroInitializedDense,
     TanhToSpec,
     Target,
+    all_layers,
     last_layer_dtype,
     observation_features,
 )
-from kerasrl.networks.pairing import parts
 
 _ATOMS = (-150.0, 150.0, 51)
 
@@ -285,7 +285,7 @@ class D4PG(Agent):
 
 
 def _heads(critic: Any) -> list[DiscreteValuedHead]:
-    return [part for part in parts(critic) if isinstance(part, DiscreteValuedHead)]
+    return [each for each in all_layers(critic) if isinstance(each, DiscreteValuedHead)]
 
 
 def _atoms_of(critic: Any, *given: Any) -> tuple[Any, ...]:

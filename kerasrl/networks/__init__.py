@@ -14,11 +14,11 @@ from kerasrl.networks.gaussian_head import GaussianHead
 from kerasrl.networks.heads import DiscreteValuedHead, NearZeroInitializedDense
 from kerasrl.networks.last_layer import last_layer_dtype
 from kerasrl.networks.layer_norm_mlp import LayerNormMLP
-from kerasrl.networks.layer_tree import all_layers
 from kerasrl.networks.mlp import MLP
 from kerasrl.networks.nature_cnn import NatureCNN
 from kerasrl.networks.noise import ClippedGaussian, OrnsteinUhlenbeck
 from kerasrl.networks.observation_normalization import ObservationNormalization
+from kerasrl.networks.pairing import all_layers
 from kerasrl.networks.rescaling import ClipToSpec, RescaleToSpec, TanhToSpec
 from kerasrl.networks.tanh_gaussian import tanh_gaussian_log_prob, tanh_gaussian_sample
 from kerasrl.networks.target import Target

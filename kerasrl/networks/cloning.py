@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.errors import NetworkError
-from kerasrl.networks.pairing import Pairing, parts
+from kerasrl.networks.pairing import Pairing, all_layers
 
 _TOLERANCE = 1e-3
 _SIZE = 2  # Of dimensions that may be of any size.
@@ -148,7 +148,7 @@ def _made_again(source: keras.Model, made: dict[int, keras.layers.Layer]) -> ker
 
 def _classes_of(source: keras.Model) -> dict[str, type]:
     """The layers' classes by their names, which wrappers such as `TimeDistributed` look for."""
-    classes = {type(part) for part in parts(source) if isinstance(part, keras.layers.Layer)}
+    classes = {type(layer) for layer in all_layers(source)}
     counts = collections.Counter(kind.__name__ for kind in classes)
     return {kind.__name__: kind for kind in classes if counts[kind.__name__] == 1}
 

@@ -2,7 +2,6 @@
 
 import collections
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -81,23 +80,25 @@ class Pairing:
         return sorted({w.name.split(":")[0] for _, w in self.weights if counts[id(w)] > 1})
 
 
-def parts(layer: Any) -> Iterator[Any]:
-    """Yields the layers and variables within a layer, itself first, each once.
+def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """A layer or network, and all layers within it, each of them once.
 
     `submodules` and `weights` have Keras walk through everything that a layer keeps, which some of
     its recurrent layers do not bear.
     """
-    waiting, seen, kept = [layer], set(), []
+    waiting: list[Any] = [layer]
+    seen, kept, found = set(), [], []
     while waiting:
         part = waiting.pop(0)
         if id(part) in seen:
             continue
         seen.add(id(part))
-        kept.append(part)
-        if isinstance(part, tf.Module | tf.Variable):
-            yield part
+        kept.append(part)  # An id is one object's only as long as that exists.
+        if isinstance(part, keras.layers.Layer):
+            found.append(part)
         if not isinstance(part, tf.Variable):
             waiting += [child for child in _entries(part).values() if _is_part(child)]
+    return found
 
 
 def frozen(layer: keras.layers.Layer) -> list[list[str | int]]:

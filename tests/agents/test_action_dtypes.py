@@ -4,9 +4,10 @@ import gymnasium as gym
 import keras
 import numpy as np
 import pytest
+from doubles import collector_of
 
 import kerasrl
-from kerasrl.callbacks import Collect, CollectEpisodes, CollectRollouts
+from kerasrl.callbacks import Collect, CollectRollouts
 
 spaces = gym.spaces
 CASES = [
@@ -21,16 +22,6 @@ CASES = [
     ("td3", spaces.Box(-0.1, 0.1, (), np.float64)),
     ("sac", spaces.Box(-1, 1, (2,), np.float16)),
 ]
-
-
-def collector_of(agent):
-    (own,) = [c for c in agent.default_callbacks() if hasattr(c, "act")]
-    small = {
-        Collect: lambda: Collect(warmup_steps=32),
-        CollectRollouts: lambda: CollectRollouts(8),
-        CollectEpisodes: lambda: CollectEpisodes(1, 8),
-    }
-    return small[type(own)]()
 
 
 @pytest.mark.regression(17)

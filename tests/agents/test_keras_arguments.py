@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from doubles import Told
 
 import kerasrl
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError
@@ -149,26 +150,6 @@ def test_arguments_of_keras_for_fit_and_evaluate_are_refused(make_agent):
     with pytest.raises(ArgumentTypeError, match=r"evaluate\(env\)"):
         agent.test_on_batch(np.zeros((3, 4)))
     assert env.actions == []
-
-
-class Told(keras.callbacks.Callback):
-    """Notes what it is told of a test."""
-
-    def __init__(self):
-        super().__init__()
-        self.told = []
-
-    def on_test_begin(self, logs=None):
-        self.told.append("begin")
-
-    def on_test_batch_begin(self, batch, logs=None):
-        self.told.append(batch)
-
-    def on_test_batch_end(self, batch, logs=None):
-        self.told.append((batch, logs["episode_return"], logs["episode_length"]))
-
-    def on_test_end(self, logs=None):
-        self.told.append(logs)
 
 
 @pytest.mark.regression(22)

@@ -5,10 +5,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from doubles import collector_of
 
 import kerasrl
 from kerasrl.agents.checks import check_network
-from kerasrl.callbacks import Collect, CollectEpisodes, CollectRollouts
 
 Box, Dict, Tuple = gym.spaces.Box, gym.spaces.Dict, gym.spaces.Tuple
 BOX, THREE = Box(-1, 1, (2,), np.float32), gym.spaces.Discrete(3)
@@ -38,16 +38,6 @@ def batch_of(space, count, seed=0):
     space.seed(seed)
     samples = [space.sample() for _ in range(count)]
     return tf.nest.map_structure(lambda *leaves: np.stack(leaves), *samples)
-
-
-def collector_of(agent):
-    (own,) = [c for c in agent.default_callbacks() if hasattr(c, "act")]
-    small = {
-        Collect: lambda: Collect(warmup_steps=32),
-        CollectRollouts: lambda: CollectRollouts(8),
-        CollectEpisodes: lambda: CollectEpisodes(1, 8),
-    }
-    return small[type(own)]()
 
 
 def train(agent, env, steps=1):

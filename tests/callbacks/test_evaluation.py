@@ -5,6 +5,7 @@ import gymnasium as gym
 import keras
 import numpy as np
 import pytest
+from doubles import Told
 
 import kerasrl
 from kerasrl.callbacks import Collect, Evaluation, Video
@@ -160,26 +161,9 @@ def test_every_verb_has_a_limit():
 
 @pytest.mark.regression(40)
 def test_callbacks_are_told_of_evaluations_as_in_keras(fit, make_agent, tiny_env):
-    class Tests(keras.callbacks.Callback):
-        def __init__(self):
-            super().__init__()
-            self.told = []
-
-        def on_test_begin(self, logs=None):
-            self.told.append("begin")
-
-        def on_test_batch_begin(self, batch, logs=None):
-            self.told.append(batch)
-
-        def on_test_batch_end(self, batch, logs=None):
-            self.told.append((batch, logs["episode_return"], logs["episode_length"]))
-
-        def on_test_end(self, logs=None):
-            self.told.append(logs)
-
     results = {"episode_return": 3.0, "episode_return_std": 0.0, "episode_length": 3.0}
     once = ["begin", *(x for i in range(10) for x in (i, (i, 3.0, 3.0))), results]
-    tests = Tests()
+    tests = Told()
     fit(epochs=4, validation_data=tiny_env(length=3), validation_freq=2, callbacks=[tests])
     assert tests.told == once * 2
     tests.told.clear()
