@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import kerasrl
-from kerasrl.agents import fitting
+from kerasrl import run as runs
 
 ROOT = str(Path(__file__).parent.parent)
 sys.path.insert(0, str(Path(__file__).parent))
@@ -279,7 +279,7 @@ def collected(recorded_queue):
         queue = recorded_queue(serve=False)
         with contextlib.closing(kerasrl.envs.make(env, num_envs, faults)) as environments:
             agent.build(environments.spec)
-            agent.run = fitting.Run(environments, queue, callbacks=[collector])
+            agent.run = runs.Run(environments, queue, callbacks=[collector])
             collector.prepare(agent)
             queue.open(collector.experience_spec())
             collector.set_params({"steps": None})

@@ -62,4 +62,4 @@ def test_nothing_serves_but_reverb():
     found = [(path, name) for path, file in SOURCES.items() for name in names(file)]
     assert [(path, name) for path, name in found if name.startswith(servers)] == []
     listening = {path for path, name in found if name.endswith((".listen", "reverb.Server"))}
-    assert listening == {"kerasrl/replay/server.py"}  # It binds to loopback.
+    assert listening == {"kerasrl/replay/server/loopback.py"}  # It binds to loopback.

@@ -14,10 +14,10 @@ from kerasrl.agents.actor_critic import (
     explained_variance_of,
 )
 from kerasrl.agents.agent import Agent
-from kerasrl.agents.precision import float32, scale_losses
 from kerasrl.arguments import fraction, real
 from kerasrl.callbacks import CollectRollouts
 from kerasrl.replay import Queue
+from kerasrl.training.precision import float32, scale_losses
 
 
 @keras.saving.register_keras_serializable("kerasrl")

@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from kerasrl import losses
-from kerasrl.agents.checks import check_network, check_real
 from kerasrl.networks import (
     MLP,
     CategoricalActions,
@@ -17,6 +16,7 @@ from kerasrl.networks import (
     last_layer_dtype,
     observation_features,
 )
+from kerasrl.training.checks import check_network, check_real
 
 
 def build_actor(

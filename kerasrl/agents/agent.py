@@ -8,16 +8,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasrl.agents import building, evaluating, fitting, precision, resuming, training
-from kerasrl.agents.keras_arguments import explaining
-from kerasrl.agents.normalizing import Normalizing
-from kerasrl.agents.persistent import Persistent
 from kerasrl.arguments import fraction, positive, seed_of, whole
 from kerasrl.callbacks import Collect
+from kerasrl.checkpoints import resume as resuming
 from kerasrl.envs import FaultPolicy
 from kerasrl.errors import AgentStateError
 from kerasrl.networks import ObservationNormalization, Target, all_layers
 from kerasrl.replay import Uniform
+from kerasrl.run import Run
+from kerasrl.training import building, evaluating, precision
+from kerasrl.training import fit as training
+from kerasrl.training.keras_arguments import explaining
+from kerasrl.training.normalizing import Normalizing
+from kerasrl.training.persistent import Persistent
 
 
 class Agent(Persistent):
@@ -64,7 +67,7 @@ class Agent(Persistent):
         gradient_steps: int64 weight, gradient steps taken in the agent's life, whatever optimizers
             it was compiled with; there once the agent is built.
         settings: tuple of str, the names of the weights that `setting` made.
-        run: `kerasrl.agents.fitting.Run` while `fit` is at work, else None.
+        run: `kerasrl.run.Run` while `fit` is at work, else None.
     """
 
     built: bool
@@ -98,7 +101,7 @@ class Agent(Persistent):
         self.reward_scale = positive("reward_scale", reward_scale)
         self.observation_space: Any = None
         self.action_space: Any = None
-        self.run: fitting.Run | None = None
+        self.run: Run | None = None
         with self.distribute_strategy.scope():
             self.env_steps = self._counter("env_steps")
             self.noise_seed = self._counter("noise_seed")
@@ -257,7 +260,7 @@ class Agent(Persistent):
         return training.fit(
             self,
             super().fit,
-            fitting.Run(
+            Run(
                 seed=seed_of(seed),
                 env_steps=None if env_steps is None else whole("env_steps", env_steps),
                 faults=FaultPolicy(on_env_error, max_env_restarts, env_timeout, nan_policy, strict),

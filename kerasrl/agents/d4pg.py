@@ -10,8 +10,6 @@ import tensorflow as tf
 from kerasrl import losses
 from kerasrl.agents.action_scale import ActionScale
 from kerasrl.agents.agent import Agent
-from kerasrl.agents.checks import check_action_space, check_bounded, check_network
-from kerasrl.agents.precision import float32, gradient, scale_losses
 from kerasrl.arguments import not_negative, positive, real, whole
 from kerasrl.callbacks import Collect, TargetUpdate
 from kerasrl.errors import ArgumentError, NetworkError
@@ -26,6 +24,8 @@ from kerasrl.networks import (
     last_layer_dtype,
     observation_features,
 )
+from kerasrl.training.checks import check_action_space, check_bounded, check_network
+from kerasrl.training.precision import float32, gradient, scale_losses
 
 _ATOMS = (-150.0, 150.0, 51)
 

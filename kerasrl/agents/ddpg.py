@@ -10,11 +10,11 @@ import tensorflow as tf
 from kerasrl import losses
 from kerasrl.agents.action_scale import ActionScale
 from kerasrl.agents.agent import Agent
-from kerasrl.agents.checks import check_action_space, check_bounded, check_network
-from kerasrl.agents.precision import float32, gradient, scale_losses
 from kerasrl.arguments import not_negative, positive
 from kerasrl.callbacks import Collect, TargetUpdate
 from kerasrl.networks import MLP, TanhToSpec, Target, last_layer_dtype, observation_features
+from kerasrl.training.checks import check_action_space, check_bounded, check_network
+from kerasrl.training.precision import float32, gradient, scale_losses
 
 
 @keras.saving.register_keras_serializable("kerasrl")

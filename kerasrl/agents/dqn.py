@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from kerasrl import losses
 from kerasrl.agents.agent import Agent
-from kerasrl.agents.checks import check_action_space, check_network
-from kerasrl.agents.precision import float32, scale_losses
 from kerasrl.callbacks import Collect, LinearSchedule, TargetUpdate
 from kerasrl.networks import MLP, DuelingHead, Target, last_layer_dtype, observation_features
 from kerasrl.replay import Uniform
+from kerasrl.training.checks import check_action_space, check_network
+from kerasrl.training.precision import float32, scale_losses
 
 
 @keras.saving.register_keras_serializable("kerasrl")

@@ -14,11 +14,11 @@ from kerasrl.agents.actor_critic import (
     explained_variance_of,
 )
 from kerasrl.agents.agent import Agent
-from kerasrl.agents.conditional import update_if
-from kerasrl.agents.precision import float32, optimizer_variables, scale_losses
 from kerasrl.arguments import fraction, positive, real, whole
 from kerasrl.callbacks import CollectRollouts
 from kerasrl.replay import Queue
+from kerasrl.training.conditional import update_if
+from kerasrl.training.precision import float32, optimizer_variables, scale_losses
 
 _LARGEST_LOG_RATIO = 30.0  # A ratio of 1e13.
 

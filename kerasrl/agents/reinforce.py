@@ -9,10 +9,10 @@ import tensorflow as tf
 from kerasrl import losses
 from kerasrl.agents.actor_critic import build_actor, build_critic, example_weights, normalize
 from kerasrl.agents.agent import Agent
-from kerasrl.agents.precision import float32, scale_losses
 from kerasrl.arguments import real
 from kerasrl.callbacks import CollectEpisodes
 from kerasrl.replay import Queue
+from kerasrl.training.precision import float32, scale_losses
 
 
 @keras.saving.register_keras_serializable("kerasrl")

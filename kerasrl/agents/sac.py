@@ -10,8 +10,6 @@ import tensorflow as tf
 from kerasrl import losses
 from kerasrl.agents.action_scale import ActionScale
 from kerasrl.agents.agent import Agent
-from kerasrl.agents.checks import check_action_space, check_bounded, check_network
-from kerasrl.agents.precision import float32, scale_losses
 from kerasrl.arguments import positive, real
 from kerasrl.callbacks import Collect, TargetUpdate
 from kerasrl.networks import (
@@ -22,6 +20,8 @@ from kerasrl.networks import (
     tanh_gaussian_sample,
     twin,
 )
+from kerasrl.training.checks import check_action_space, check_bounded, check_network
+from kerasrl.training.precision import float32, scale_losses
 
 _MIN_LOG_STD, _MAX_LOG_STD = -20.0, 2.0
 

@@ -1,6 +1,5 @@
 """Callbacks: everything that happens over time."""
 
-from kerasrl.callbacks.checkpoint import Checkpoint
 from kerasrl.callbacks.collect import Collect
 from kerasrl.callbacks.collect_episodes import CollectEpisodes
 from kerasrl.callbacks.collect_rollouts import CollectRollouts
@@ -12,6 +11,7 @@ from kerasrl.callbacks.policy_export import PolicyExport
 from kerasrl.callbacks.steps_per_second import StepsPerSecond
 from kerasrl.callbacks.target_update import TargetUpdate
 from kerasrl.callbacks.video import Video
+from kerasrl.checkpoints.checkpoint import Checkpoint
 
 __all__ = [
     "Checkpoint",

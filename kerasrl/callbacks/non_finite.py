@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasrl.callbacks.checkpoint import Checkpoint
+from kerasrl.checkpoints.checkpoint import Checkpoint
 from kerasrl.errors import NonFiniteLoss
 from kerasrl.warning import warn
 

@@ -10,8 +10,8 @@ import keras
 from kerasrl.arguments import whole
 from kerasrl.callbacks.evaluation import Evaluation
 from kerasrl.errors import ArgumentError
+from kerasrl.files.atomic import explained
 from kerasrl.policies import EXPORT_FORMATS
-from kerasrl.saving.atomic import explained
 from kerasrl.warning import warn
 
 _RESULTS = ("episode_return", "episode_return_std", "episode_length")

@@ -1,11 +1,12 @@
 """Policies: acting with a copy of an agent's networks."""
 
+from kerasrl.envs import random_actions
+from kerasrl.export.export import export_policy
+from kerasrl.export.exported import ExportedPolicy, load_policy
+from kerasrl.export.manifest import EXPORT_FORMATS, read_info
 from kerasrl.policies.episodes import run_episodes
 from kerasrl.policies.evaluation import evaluate
-from kerasrl.policies.export import export_policy
-from kerasrl.policies.exported import ExportedPolicy, load_policy
-from kerasrl.policies.policy_info import EXPORT_FORMATS, read_info
-from kerasrl.policies.random import RandomPolicy, random_actions
+from kerasrl.policies.random_policy import RandomPolicy
 from kerasrl.policies.snapshot import PolicySnapshot
 
 __all__ = [

@@ -11,9 +11,9 @@ from kerasrl import envs
 from kerasrl.arguments import seed_of, whole
 from kerasrl.envs import Environments, Episode
 from kerasrl.errors import ArgumentTypeError, SpaceError
+from kerasrl.export.exported import ExportedPolicy
 from kerasrl.policies.episodes import MAX_EPISODE_STEPS, run_episodes
-from kerasrl.policies.exported import ExportedPolicy
-from kerasrl.policies.random import RandomPolicy
+from kerasrl.policies.random_policy import RandomPolicy
 from kerasrl.policies.snapshot import PolicySnapshot
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kerasrl.replay.packing import Packer
+from kerasrl.experience.packing import Packer
 
 _MOST_ROWS = 64
 _FEWEST_ROWS = 16

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from kerasrl.errors import LoadError, MismatchError
-from kerasrl.replay.packing import Packer
-from kerasrl.replay.server import LoopbackServer
-from kerasrl.saving.atomic import explained
-from kerasrl.saving.differences import compare, table
-from kerasrl.saving.nests import read_nest, write_nest
+from kerasrl.experience.packing import Packer
+from kerasrl.files.atomic import explained
+from kerasrl.files.differences import compare, table
+from kerasrl.files.nests import read_nest, write_nest
+from kerasrl.replay.server.loopback import LoopbackServer
 
 _STATE = "state"
 _TABLE = "table"

@@ -14,11 +14,11 @@ import numpy as np
 import reverb
 import tensorflow as tf
 
-from kerasrl.replay.alarm import Alarm
-from kerasrl.replay.packing import Packer
+from kerasrl.experience.packing import Packer
 from kerasrl.replay.rollout_reader import RolloutReader
 from kerasrl.replay.seeded import SeededSampler
-from kerasrl.replay.weakly import weakly
+from kerasrl.replay.server.alarm import Alarm
+from kerasrl.replay.server.weakly import weakly
 
 _IN_FLIGHT = 64
 _PREFETCHED = 4

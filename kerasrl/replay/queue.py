@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from kerasrl.arguments import seed_of, whole
 from kerasrl.errors import ArgumentError
+from kerasrl.experience.packing import Packer
 from kerasrl.replay import contents, dataset
-from kerasrl.replay.packing import Packer
 from kerasrl.replay.rollout_reader import RolloutReader
 from kerasrl.replay.served_replay import ServedReplay
-from kerasrl.replay.served_table import ServedTable
+from kerasrl.replay.server.table import ServedTable
 
 
 class Queue(ServedReplay):

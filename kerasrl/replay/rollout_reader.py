@@ -11,7 +11,7 @@ import numpy as np
 
 from kerasrl.errors import ArgumentError
 from kerasrl.native_log import muted
-from kerasrl.replay.served_table import ServedTable
+from kerasrl.replay.server.table import ServedTable
 from kerasrl.warning import warn
 
 _SLICE = 1.0  # Seconds.

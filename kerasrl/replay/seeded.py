@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kerasrl.errors import ArgumentError, ReplayError
-from kerasrl.replay.served_table import ServedTable
+from kerasrl.replay.server.table import ServedTable
 
 _AWAITED = "blocks to be sampled"
 _REMEMBERED = 8  # Draws; pipelines ask for a few ahead of time.

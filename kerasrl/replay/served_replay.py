@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from kerasrl.arguments import whole
 from kerasrl.errors import ReplayError
-from kerasrl.replay.packing import Packer
-from kerasrl.replay.watchdog import check_timeout
+from kerasrl.experience.packing import Packer
+from kerasrl.replay.server.watchdog import check_timeout
 
 _Self = TypeVar("_Self", bound="ServedReplay")
 _made: "weakref.WeakSet[ServedReplay]" = weakref.WeakSet()

@@ -10,15 +10,15 @@ import tensorflow as tf
 
 from kerasrl.arguments import seed_of, whole
 from kerasrl.errors import ArgumentError, ReplayError
+from kerasrl.experience.packing import Packer
 from kerasrl.replay import contents, dataset
-from kerasrl.replay.alarm import Alarm
 from kerasrl.replay.blocks import BlockBuffer, rows_per_block
 from kerasrl.replay.memory import warn_if_too_large
-from kerasrl.replay.packing import Packer
 from kerasrl.replay.seeded import SeededSampler
 from kerasrl.replay.served_replay import ServedReplay
-from kerasrl.replay.served_table import ServedTable
-from kerasrl.replay.server import release_freed_memory
+from kerasrl.replay.server.alarm import Alarm
+from kerasrl.replay.server.loopback import release_freed_memory
+from kerasrl.replay.server.table import ServedTable
 
 _FLUSH_EVERY = 16  # Blocks.
 _RELEASE_EVERY = 1024  # Blocks.

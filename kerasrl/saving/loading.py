@@ -12,11 +12,11 @@ import keras
 import numpy as np
 
 from kerasrl.errors import AgentStateError, KerasRLError, LoadError
-from kerasrl.saving.archive import Archive, read_archive, read_file
-from kerasrl.saving.configs import check_config
-from kerasrl.saving.hdf5 import read_arrays
-from kerasrl.saving.limits import bounded_variables, check_called, checking_calls
-from kerasrl.saving.preparing import prepared
+from kerasrl.files.archive import Archive, read_archive, read_file
+from kerasrl.saving.untrusted.configs import check_config
+from kerasrl.saving.untrusted.hdf5 import read_arrays
+from kerasrl.saving.untrusted.limits import bounded_variables, check_called, checking_calls
+from kerasrl.saving.untrusted.preparing import prepared
 from kerasrl.saving.versions import check_versions
 from kerasrl.saving.weights import (
     make_slots,

@@ -7,11 +7,11 @@ from typing import Any
 import keras
 
 from kerasrl.errors import AgentStateError, MismatchError
-from kerasrl.saving.archive import read_archive
+from kerasrl.files.archive import read_archive
+from kerasrl.files.differences import compare, table
 from kerasrl.saving.description import describe, learning_rates
-from kerasrl.saving.differences import compare, table
-from kerasrl.saving.hdf5 import read_arrays
 from kerasrl.saving.loading import reading
+from kerasrl.saving.untrusted.hdf5 import read_arrays
 from kerasrl.saving.versions import check_versions
 from kerasrl.saving.weights import is_compiled, make_slots, matched, put
 

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from kerasrl.errors import MismatchError
-from kerasrl.saving.archive import Archive
-from kerasrl.saving.differences import table
+from kerasrl.files.archive import Archive
+from kerasrl.files.differences import table
 from kerasrl.version import __version__
 
 

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 
 from kerasrl.errors import LoadError, MismatchError, SaveError
-from kerasrl.saving.archive import read_archive
-from kerasrl.saving.differences import compare, table
-from kerasrl.saving.hdf5 import read_arrays
+from kerasrl.files.archive import read_archive
+from kerasrl.files.differences import compare, table
+from kerasrl.saving.untrusted.hdf5 import read_arrays
 from kerasrl.warning import warn
 
 _PREFIX = "whole/"

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 
 from kerasrl.errors import ArgumentError, SaveError, UnsafeFileError
-from kerasrl.saving.archive import CONFIG, METADATA, WEIGHTS, read_archive
-from kerasrl.saving.atomic import explained, replacing_file
-from kerasrl.saving.configs import check_savable
-from kerasrl.saving.hdf5 import read_arrays
+from kerasrl.files.archive import CONFIG, METADATA, WEIGHTS, read_archive
+from kerasrl.files.atomic import explained, replacing_file
+from kerasrl.saving.untrusted.configs import check_savable
+from kerasrl.saving.untrusted.hdf5 import read_arrays
 from kerasrl.saving.weights import arrays_of, make_slots, packed, without_optimizers
 from kerasrl.version import __version__
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasrl.agents.conditional import update_if
+from kerasrl.training.conditional import update_if
 
 
 @pytest.mark.parametrize("due", [False, True])

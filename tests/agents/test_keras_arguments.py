@@ -97,7 +97,7 @@ def test_losses_and_metrics_are_refused_and_said_what_to_do_about(kind):
 
 
 def optimizers_of(kind):
-    return ["optimizer"] if kind is Own else list(kerasrl.agents.building.optimizers(kind()))
+    return ["optimizer"] if kind is Own else list(kerasrl.training.building.optimizers(kind()))
 
 
 @pytest.mark.regression(21)

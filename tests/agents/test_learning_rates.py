@@ -96,7 +96,7 @@ def test_a_schedule_of_its_own_is_left_alone(make_agent, batches):
 
 def test_a_wrapped_optimizer_is_scheduled(make_agent):
     agent = make(make_agent, "sac", wrap=keras.mixed_precision.LossScaleOptimizer)
-    from kerasrl.agents.learning_rates import LearningRates
+    from kerasrl.training.learning_rates import LearningRates
 
     rates = LearningRates(agent, {})
     with rates.following(keras.callbacks.LearningRateScheduler(halved)):

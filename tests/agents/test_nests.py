@@ -8,7 +8,7 @@ import tensorflow as tf
 from doubles import collector_of
 
 import kerasrl
-from kerasrl.agents.checks import check_network
+from kerasrl.training.checks import check_network
 
 Box, Dict, Tuple = gym.spaces.Box, gym.spaces.Dict, gym.spaces.Tuple
 BOX, THREE = Box(-1, 1, (2,), np.float32), gym.spaces.Discrete(3)

@@ -32,7 +32,7 @@ def policy(name):
 
 def scale_variables(optimizer):
     """The scale of the loss, and the steps since it changed."""
-    return kerasrl.agents.precision.scale_variables(optimizer)
+    return kerasrl.training.precision.scale_variables(optimizer)
 
 
 def env_of(kind, tiny_env):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import kerasrl
-from kerasrl.agents.fitting import Run
-from kerasrl.agents.run_length import length
 from kerasrl.callbacks import CollectEpisodes
 from kerasrl.errors import ArgumentError, EnvError
+from kerasrl.run import Run
 from kerasrl.testing import CountingEnv
+from kerasrl.training.run_length import length
 
 EAGER = {"run_eagerly": True}
 

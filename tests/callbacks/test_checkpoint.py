@@ -291,7 +291,7 @@ def test_a_checkpoint_that_cannot_be_written(train, tmp_path, monkeypatch):
     def full(*arguments, **named):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kerasrl.callbacks.checkpoint.write_nest", full)
+    monkeypatch.setattr("kerasrl.checkpoints.checkpoint.write_nest", full)
     with pytest.raises(SaveError, match=r"step-000000000024 could not be written: No space left"):
         train(epochs=3)
     assert names(tmp_path / "run") == kept

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from kerasrl import run as runs
 from kerasrl.callbacks import CollectEpisodes, CollectRollouts
 from kerasrl.testing import CountingEnv
 
@@ -31,15 +32,13 @@ class Listener(keras.callbacks.Callback):
 @pytest.mark.regression(44)
 @pytest.mark.parametrize("collector", [CollectRollouts(4), CollectEpisodes(1, 9)])
 def test_every_step_and_every_last_info_while_collecting(collected, monkeypatch, collector):
-    from kerasrl.agents import fitting
-
     listener, env = Listener(), Counting((4,))
-    run = fitting.Run
+    run = runs.Run
 
     def with_listener(*arguments, callbacks, **others):
         return run(*arguments, callbacks=[*callbacks, listener], **others)
 
-    monkeypatch.setattr(fitting, "Run", with_listener)
+    monkeypatch.setattr(runs, "Run", with_listener)
     collected(collector, env, turns=2, reward_scale=0.5)
     assert [time for ([[_, time]], _, _) in listener.steps] == [0, 1, 2, 3] * 2
     assert [action for _, [action], _ in listener.steps] == env.actions

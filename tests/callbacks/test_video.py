@@ -6,9 +6,9 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 
-from kerasrl.agents import fitting
 from kerasrl.callbacks import Collect, Video
 from kerasrl.errors import ArgumentError, ArgumentTypeError, SpaceError, StackError
+from kerasrl.run import Run
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def film(make_agent):
 
     def run(video, epochs=1):
         agent = make_agent("dqn")
-        agent.run = fitting.Run(seed=0)
+        agent.run = Run(seed=0)
         video.set_model(agent)
         with contextlib.closing(video):
             video.on_train_begin()

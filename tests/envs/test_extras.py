@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env
 
 import kerasrl
 from kerasrl.callbacks import Collect
-from kerasrl.envs import dm_control
+from kerasrl.envs.suites import dm_control
 from kerasrl.errors import EnvError, StackError
 from kerasrl.networks import NatureCNN
 

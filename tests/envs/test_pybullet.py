@@ -16,8 +16,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import kerasrl  # noqa: F401  It registers the environments.
-from kerasrl.envs import old_gym
-from kerasrl.envs import pybullet as ours
+from kerasrl.envs.suites import old_gym
+from kerasrl.envs.suites import pybullet as ours
 from kerasrl.errors import ArgumentError, EnvError, StackError
 
 MINITAUR = "kerasrl/MinitaurBullet-v0"

@@ -55,7 +55,7 @@ def trained(name, strategy, dataset):
 
 def all_variables(agent):
     optimizers = [getattr(agent, name) for name in agent.optimized_variables()]
-    scales = [v for each in optimizers for v in kerasrl.agents.precision.scale_variables(each)]
+    scales = [v for each in optimizers for v in kerasrl.training.precision.scale_variables(each)]
     return [*agent.weights, *(v for each in optimizers for v in each.variables), *scales]
 
 # One for the whole process: the collective operations of a second one would collide with its own.

@@ -71,7 +71,7 @@ for name, (agent_class, options) in cases.items():
     assert done == expected_done == (2 if "target_kl" in name else 4), (name, done)
     metrics = {id(w) for m in one.metrics for w in m.weights}
     pairs = [*zip(two.weights, one.weights, strict=True)]
-    all_variables = kerasrl.agents.precision.optimizer_variables
+    all_variables = kerasrl.training.precision.optimizer_variables
     pairs += zip(*(all_variables(agent.optimizer) for agent in (two, one)), strict=True)
     for v, w in pairs:
         if id(w) in metrics:

@@ -8,7 +8,7 @@ SCRIPT = """
 import json, os, resource, warnings
 import keras, kerasrl
 from kerasrl.callbacks import Checkpoint, Collect
-from kerasrl.saving.checkpoints import CheckpointDirectory
+from kerasrl.checkpoints.directory import CheckpointDirectory
 
 directory = DIRECTORY
 layers = [keras.Input(4), keras.layers.Dense(128), keras.layers.Dense(2)]

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from kerasrl.saving.checkpoints import CheckpointDirectory
+from kerasrl.checkpoints.directory import CheckpointDirectory
 
 SCRIPT = """
 import json, sys, warnings

@@ -19,7 +19,7 @@ from kerasrl import policies
 from kerasrl.envs import EnvSpec
 from kerasrl.envs.spec import space_leaves
 from kerasrl.errors import AgentStateError, ArgumentError, NetworkError
-from kerasrl.policies.input_names import input_names
+from kerasrl.export.input_names import input_names
 from kerasrl.testing import RandomEnv, nested_space
 
 spaces = gym.spaces

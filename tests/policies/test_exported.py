@@ -14,7 +14,7 @@ import kerasrl
 from kerasrl import policies
 from kerasrl.envs import EnvSpec
 from kerasrl.errors import AgentStateError, ArgumentError, LoadError, MismatchError, SpaceError
-from kerasrl.policies import exported as exported_module
+from kerasrl.export import exported as exported_module
 from kerasrl.testing import CountingEnv
 
 spaces = gym.spaces

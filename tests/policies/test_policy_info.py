@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kerasrl.envs import EnvSpec
 from kerasrl.errors import KerasRLError, LoadError
-from kerasrl.policies.policy_info import read_info, write_info
+from kerasrl.export.manifest import read_info, write_info
 from kerasrl.testing import nested_space
 
 SPEC = EnvSpec(nested_space(), gym.spaces.Box(-1, 1, (2,)))

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from kerasrl.envs.spec import tensor_spec
-from kerasrl.replay.packing import Packer
+from kerasrl.experience.packing import Packer
 from kerasrl.testing import nested_space
 
 DTYPES = ["bool", "uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]

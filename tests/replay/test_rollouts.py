@@ -3,8 +3,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.envs import EnvSpec, Step
+from kerasrl.experience.packing import Packer
 from kerasrl.replay import RolloutWriter, rollout_spec
-from kerasrl.replay.packing import Packer
 
 OBSERVATIONS = gym.spaces.Dict(
     {"image": gym.spaces.Box(0, 255, (2, 1), np.uint8), "x": gym.spaces.Box(-9, 9, (), np.float64)}

@@ -14,8 +14,8 @@ import tensorflow as tf
 from leftovers import bound_devices
 
 from kerasrl.errors import PortInUse, ReplayError
-from kerasrl.replay import Uniform, server
-from kerasrl.replay.server import LoopbackServer
+from kerasrl.replay import Uniform
+from kerasrl.replay.server.loopback import LoopbackServer, server
 
 SPEC = {"x": tf.TensorSpec((), tf.int64)}
 
@@ -104,7 +104,7 @@ def test_a_port_that_another_process_shares(monkeypatch):
         other.bind(("::", 0))
         other.listen()
         port = other.getsockname()[1]
-        monkeypatch.setattr("kerasrl.replay.server._probe", lambda port: port)
+        monkeypatch.setattr("kerasrl.replay.server.loopback._probe", lambda port: port)
         # Within this process, all sockets are ours; so let one of them be nobody's.
         inode = f"socket:[{os.fstat(other.fileno()).st_ino}]"
         readlink = os.readlink
@@ -136,7 +136,7 @@ def test_a_free_port_that_is_taken_just_then(shared, monkeypatch):
                 taken.append(port)
             return port
 
-        monkeypatch.setattr("kerasrl.replay.server._probe", late)
+        monkeypatch.setattr("kerasrl.replay.server.loopback._probe", late)
         if shared:  # All sockets of this process are ours; so let the others be nobody's.
             monkeypatch.setattr(server, "_bind_to_loopback", refuse_shared(taken))
         tries = 2
@@ -254,7 +254,7 @@ def test_a_kernel_that_refuses(monkeypatch, tmp_path):
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     port = _free_port()
-    monkeypatch.setattr("kerasrl.replay.server._probe", lambda _: port)
+    monkeypatch.setattr("kerasrl.replay.server.loopback._probe", lambda _: port)
     monkeypatch.setattr(socket.socket, "setsockopt", refuse)
     replay = Uniform(64)
     with pytest.raises(ReplayError, match="not be bound to loopback .Operation not permitted.*5.7"):

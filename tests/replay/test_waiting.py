@@ -20,10 +20,10 @@ from kerasrl.errors import (
     ReplayStarved,
     ReplayUnavailable,
 )
+from kerasrl.experience.packing import Packer
 from kerasrl.replay import Queue, Uniform, dataset
-from kerasrl.replay.alarm import Alarm
-from kerasrl.replay.packing import Packer
-from kerasrl.replay.watchdog import Watchdog
+from kerasrl.replay.server.alarm import Alarm
+from kerasrl.replay.server.watchdog import Watchdog
 
 SPEC = {"x": tf.TensorSpec((), tf.int64)}
 ROLLOUT = {"x": tf.TensorSpec((3, 2), tf.int64)}

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kerasrl.errors import ReplayError
 from kerasrl.replay import Queue, Uniform
-from kerasrl.replay.weakly import weakly
+from kerasrl.replay.server.weakly import weakly
 
 SPEC = {"reward": tf.TensorSpec((), tf.float32)}
 ROLLOUT = {"reward": tf.TensorSpec((2, 1), tf.float32)}

@@ -7,8 +7,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from kerasrl import envs
 from kerasrl.envs import EnvSpec, Step
 from kerasrl.errors import ArgumentError, ReplayError
+from kerasrl.experience.packing import Packer
 from kerasrl.replay import Queue, RolloutWriter, TransitionWriter, Uniform, transition_spec
-from kerasrl.replay.packing import Packer
 from kerasrl.testing import CountingEnv, RandomEnv
 
 SPEC = EnvSpec(gym.spaces.Box(-99, 99, (), np.float32), gym.spaces.Discrete(99))

@@ -2,9 +2,9 @@ import os
 
 import pytest
 
+from kerasrl.checkpoints.directory import CheckpointDirectory
 from kerasrl.errors import ReplayError, SaveError
 from kerasrl.saving import replacing_directory, replacing_file
-from kerasrl.saving.checkpoints import CheckpointDirectory
 
 
 def names(directory):
@@ -87,7 +87,7 @@ def test_a_directory_that_fails_leaves_the_one_before(tmp_path):
 
 
 def test_a_directory_is_replaced_where_names_cannot_be_swapped_at_once(tmp_path, monkeypatch):
-    from kerasrl.saving import atomic
+    from kerasrl.files import atomic
 
     class Old:
         @staticmethod

@@ -17,7 +17,7 @@ import pytest
 
 import kerasrl
 from kerasrl.errors import LoadError, UnsafeFileError
-from kerasrl.saving.stock import ACTIVATIONS, CLASSES
+from kerasrl.saving.untrusted.stock import ACTIVATIONS, CLASSES
 
 WEIGHTS = "model.weights.h5"
 

@@ -5,8 +5,8 @@ import warnings
 
 import pytest
 
+from kerasrl.checkpoints.directory import CheckpointDirectory
 from kerasrl.errors import ArgumentError, LoadError, MismatchError, SaveError
-from kerasrl.saving.checkpoints import CheckpointDirectory
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_newer_format_is_an_error(directory):
 
 def test_two_processes_do_not_share_a_directory(directory):
     script = f"""
-from kerasrl.saving.checkpoints import CheckpointDirectory
+from kerasrl.checkpoints.directory import CheckpointDirectory
 CheckpointDirectory({str(directory.path)!r}, 2)
 """
     with pytest.raises(ArgumentError, match="another run"):

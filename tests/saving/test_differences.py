@@ -1,4 +1,4 @@
-from kerasrl.saving.differences import ABSENT, compare, table
+from kerasrl.files.differences import ABSENT, compare, table
 
 
 def test_equal_nests_have_no_differences():

@@ -9,8 +9,8 @@ import pytest
 
 import kerasrl
 from kerasrl.errors import LoadError, UnsafeFileError
-from kerasrl.saving import hdf5
-from kerasrl.saving.hdf5 import read_arrays
+from kerasrl.saving.untrusted import hdf5
+from kerasrl.saving.untrusted.hdf5 import read_arrays
 
 PATH = "q_network/layers/dense/vars/0"
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerasrl.errors import LoadError, SaveError
-from kerasrl.saving.nests import read_nest, write_nest
+from kerasrl.files.nests import read_nest, write_nest
 
 
 def test_a_nest_comes_back(tmp_path):

@@ -126,7 +126,7 @@ def test_what_could_not_be_loaded_is_not_saved(head, reason, tmp_path):
 
 @pytest.mark.regression(18)
 def test_every_operation_in_the_list_is_one_of_tensorflow():
-    from kerasrl.saving.operations import OPERATIONS
+    from kerasrl.saving.untrusted.operations import OPERATIONS
 
     for name in OPERATIONS:
         place = tf

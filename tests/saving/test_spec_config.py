@@ -6,7 +6,7 @@ import pytest
 
 from kerasrl.envs import EnvSpec
 from kerasrl.errors import LoadError
-from kerasrl.saving.spec_config import check_spec_config
+from kerasrl.saving.untrusted.spec_config import check_spec_config
 from kerasrl.testing import nested_space
 
 spaces = gym.spaces

@@ -1,0 +1,1 @@
+"""Suites of environments, and how they are registered with Gymnasium."""

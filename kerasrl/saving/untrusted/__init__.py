@@ -1,0 +1,1 @@
+"""What reads a stranger's file: nothing in it runs, and nothing in it takes the machine down."""

@@ -1,0 +1,126 @@
+"""What an agent does with a batch that it is handed: a step, or the actions for it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError
+from kerasrl.replay import Queue
+from kerasrl.training import building, conforming, opening
+from kerasrl.training.keras_arguments import explaining
+from kerasrl.training.learner import Learner
+from kerasrl.training.offline import OfflineData
+
+
+class Batchwise(Learner):
+    """The part of `Agent` that takes batches."""
+
+    built: bool
+
+    @explaining
+    def train_on_batch(
+        self, x: Any, *, reset_metrics: bool = True, return_dict: bool = False
+    ) -> Any:
+        """Takes one gradient step on one batch.
+
+        Args:
+            x: dict of `batch_keys`, nests of arrays or tensors `[B, ...]`, as from a dataset.
+            reset_metrics: bool, whether what is returned is of this batch alone, or the mean over
+                all since the last time.
+            return_dict: bool, whether to return a dict rather than a list.
+
+        Returns:
+            What `train_step` logs, as floats in the order of `log_names`; as in Keras, without a
+            list around it when it is one.
+
+        Raises:
+            AgentStateError: when the agent is not built and compiled.
+            ArgumentError, ArgumentTypeError: when the batch is not one that it can learn from.
+        """
+        logs = _train_on_batch(self, x, reset_metrics)
+        values = list(logs.values())
+        return logs if return_dict else values[0] if len(values) == 1 else values
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises `ArgumentTypeError`: an agent is evaluated in environments."""
+        raise ArgumentTypeError(
+            f"{type(self).__name__} is evaluated by whole episodes, not on batches. Call "
+            "evaluate(env)."
+        )
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Computes the greedy actions for a batch of observations; the rest is as in Keras.
+
+        Args:
+            x: nest of arrays `[B, ...]` of the observation space; or what Keras takes besides, such
+                as a `tf.data.Dataset` of these.
+
+        Raises:
+            ArgumentError: when they are not of the observation space, or not a batch.
+        """
+        return super().predict(_observations(self, x), *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Computes the greedy actions for a batch of observations, as `predict` does."""
+        return super().predict_on_batch(_observations(self, x))
+
+    def __call__(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
+        """Computes the greedy actions for a batch of observations.
+
+        Raises:
+            ArgumentError: when they are not of the observation space, or not a batch.
+        """
+        if self.built:
+            conforming.check_shapes(
+                building.built_spec(self).observation, observation, "observation"
+            )
+        return super().__call__(observation, *args, **kwargs)
+
+
+def _train_on_batch(agent: keras.Model, batch: Any, reset_metrics: bool) -> dict[str, float]:
+    """Takes one gradient step; see `Agent.train_on_batch`."""
+    opening.check_compiled(agent)
+    if not agent.built:
+        raise AgentStateError(
+            f"{type(agent).__name__} is not built: its networks depend on the environment's "
+            "spaces. Call build(env) first."
+        )
+    if not isinstance(batch, dict):
+        raise ArgumentTypeError(
+            f"train_on_batch takes one dict of {sorted(agent.batch_keys)}; received "
+            f"{type(batch).__name__}."
+        )
+    if int(agent._steps_per_execution.numpy()) > 1:
+        raise ArgumentError(
+            "train_on_batch takes one step, and an execution of this agent has more. Compile it "
+            "with steps_per_execution=1."
+        )
+    building.check_optimizers(agent)
+    building.make_slots_early(agent)
+    if reset_metrics:
+        agent.reset_metrics()
+    dataset, data = tf.data.Dataset.from_tensors(batch), None
+    if not isinstance(agent.default_replay(), Queue):  # Examples of rollouts are what they are.
+        data = OfflineData(agent, dataset, None)
+        dataset = data.prepared(dataset)
+    strategy = agent.distribute_strategy
+    with strategy.scope():
+        iterator = iter(strategy.experimental_distribute_dataset(dataset))
+        agent.train_function = agent.make_train_function()
+        try:
+            logs = agent.train_function(iterator)
+        except tf.errors.OpError as error:
+            if data is not None and (failure := data.failure()) is not None:
+                raise failure from error
+            raise
+    return {name: float(value) for name, value in logs.items()}
+
+
+def _observations(agent: keras.Model, x: Any) -> Any:
+    """Brings a batch of observations to the agent's space; what Keras iterates over stays."""
+    iterated = isinstance(x, tf.data.Dataset | keras.utils.Sequence | Iterator)
+    if iterated or not agent.built:
+        return x
+    return conforming.batch_of(building.built_spec(agent).observation, x, "observation")
