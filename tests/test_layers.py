@@ -16,13 +16,13 @@ ALLOWED = {
     "losses": COMMON,
     "networks": COMMON,
     "envs": COMMON,
-    # What is kept, stored and exported.
+    # What is kept and exported.
     "saving": COMMON | {"files", "version"},
-    "experience": COMMON | {"envs"},
-    "replay": COMMON | {"envs", "experience", "files"},
     "export": COMMON | {"envs", "files", "saving", "version"},
-    # What acts, and what a run is made of.
+    # What acts, what is stored, and what a run is made of.
     "policies": COMMON | {"envs", "export"},
+    "experience": COMMON | {"envs", "policies"},
+    "replay": COMMON | {"envs", "experience", "files"},
     "run": COMMON | {"envs"},
     "checkpoints": COMMON | {"files", "run", "saving", "version"},
     "callbacks": COMMON
@@ -43,7 +43,7 @@ ALLOWED = {
 }
 
 # The file that joins the two sides.
-ALSO_ALLOWED = {"kerasrl/agents/agent.py": {"checkpoints", "envs", "run"}}
+ALSO_ALLOWED = {"kerasrl/agents/agent.py": {"checkpoints", "envs", "experience", "run"}}
 
 PRIVATE = ("tensorflow.python", "keras.src")
 

@@ -13,6 +13,7 @@ from kerasrl.callbacks import Collect
 from kerasrl.checkpoints import resume as resuming
 from kerasrl.envs import FaultPolicy
 from kerasrl.errors import AgentStateError
+from kerasrl.experience import Experience, Transitions
 from kerasrl.networks import ObservationNormalization, Target, all_layers
 from kerasrl.replay import Uniform
 from kerasrl.run import Run
@@ -119,6 +120,26 @@ class Agent(Persistent):
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Chooses actions to collect with, `[B, ...]`, from what `policy` gave."""
         raise NotImplementedError(f"{type(self).__name__} must define explore(output, rng).")
+
+    def initial_state(self) -> Any:
+        """The recurrent state that an episode begins with, of one environment.
+
+        Returns:
+            Nest of tuples of arrays; None without one. With one, `policy` and `call` take a state
+            `[B, ...]` as well, and return what they computed and the next state.
+        """
+        return None
+
+    def info_spec(self) -> dict[str, tf.TensorSpec]:
+        """What is stored beside the action, of one environment, by its name in a batch.
+
+        With any, `explore` returns actions and a dict of these arrays `[B, ...]`.
+        """
+        return {}
+
+    def experience(self) -> Experience:
+        """What an item of the replay is, where `Collect` writes it."""
+        return Transitions(self.n_step, self.discount)
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """The callbacks that `fit` adds unless the user passes instances of their classes."""

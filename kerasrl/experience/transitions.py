@@ -1,22 +1,14 @@
 """From steps of environments to n-step transitions."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kerasrl.arguments import fraction, whole
 from kerasrl.envs import EnvSpec, Step
-from kerasrl.experience.packing import Packer
-
-
-class TransitionSink(Protocol):
-    """What a writer writes to: any replay that takes packed transitions."""
-
-    packer: Packer
-
-    def insert(self, rows: np.ndarray) -> None:
-        """Adds a structured array of transitions."""
+from kerasrl.experience.experience import Experience, Sink
+from kerasrl.policies.policy import Policy, PolicySpec
 
 
 def transition_spec(spec: EnvSpec) -> dict[str, Any]:
@@ -58,7 +50,7 @@ class TransitionWriter:
         Sutton and Barto, "Reinforcement Learning: An Introduction", 2018, section 7.1.
     """
 
-    def __init__(self, sink: TransitionSink, num_envs: int, n_step: int, discount: float):
+    def __init__(self, sink: Sink, num_envs: int, n_step: int, discount: float):
         n_step, discount = whole("n_step", n_step), fraction("discount", discount)
         self._sink = sink
         self._fields = sink.packer.fields
@@ -120,3 +112,24 @@ class TransitionWriter:
     def _set(self, rows: np.ndarray, key: str, leaves: list[np.ndarray]) -> None:
         for field, leaf in zip(self._fields[key], leaves, strict=True):
             rows[field] = leaf
+
+
+class Transitions(Experience):
+    """n-step transitions, with what the policy stores beside its actions.
+
+    Args:
+        n_step: int, rewards summed in a transition before bootstrapping.
+        discount: float in [0, 1], per environment step.
+    """
+
+    def __init__(self, n_step: int = 1, discount: float = 0.99):
+        self.n_step = whole("n_step", n_step)
+        self.discount = fraction("discount", discount)
+
+    def spec(self, env_spec: EnvSpec, policy_spec: PolicySpec, num_envs: int) -> dict[str, Any]:
+        """One transition."""
+        return transition_spec(env_spec) | dict(policy_spec.info)
+
+    def writer(self, sink: Sink, num_envs: int, policy: Policy) -> Any:
+        """Makes a `TransitionWriter`."""
+        return TransitionWriter(sink, num_envs, self.n_step, self.discount)

@@ -3,10 +3,12 @@
 from kerasrl.experience.rollouts import RolloutWriter, rollout_spec
 from kerasrl.experience.transitions import TransitionWriter, transition_spec
 from kerasrl.replay.queue import Queue
+from kerasrl.replay.replay import Replay
 from kerasrl.replay.uniform import Uniform
 
 __all__ = [
     "Queue",
+    "Replay",
     "RolloutWriter",
     "TransitionWriter",
     "Uniform",

@@ -40,6 +40,8 @@ class Queue(ServedReplay):
         Cassirer et al., "Reverb: a framework for experience replay", 2021.
     """
 
+    consumed = True
+
     def __init__(self, port: int | None = None, timeout: float = 60.0):
         super().__init__(port, timeout)
         self.expected = True
@@ -94,7 +96,7 @@ class Queue(ServedReplay):
         )
         self._reader.inserted()
 
-    def dataset(
+    def dataset(  # type: ignore[override]
         self,
         examples: Callable[[dict[str, Any]], dict[str, Any]],
         batch_size: int | None = None,
@@ -172,6 +174,11 @@ class Queue(ServedReplay):
         """Ends the datasets: no other rollout will come. Whatever waits for one goes on."""
         if self._table is not None:
             self._reader.finish()
+
+    @property
+    def size(self) -> int:
+        """int, rollouts that wait to be fetched."""
+        return 0 if self._table is None else self.info().current_size
 
     def close(self) -> None:
         """Stops the server. Does nothing when it is closed."""

@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 from kerasrl.arguments import whole
 from kerasrl.errors import ReplayError
 from kerasrl.experience.packing import Packer
+from kerasrl.replay.replay import Replay
 from kerasrl.replay.server.watchdog import check_timeout
 
 _Self = TypeVar("_Self", bound="ServedReplay")
 _made: "weakref.WeakSet[ServedReplay]" = weakref.WeakSet()
 
 
-class ServedReplay(abc.ABC):
+class ServedReplay(Replay):
     """The base of `Uniform` and `Queue`; a context manager that closes itself.
 
     Args:

@@ -48,6 +48,26 @@ class Learner(keras.Model):
             gradients = [g if g is None else tf.math.scalar_mul(1 / replicas, g) for g in gradients]
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
+    def mean(self, batch: dict[str, Any], x: tf.Tensor) -> tf.Tensor:
+        """The mean over a batch, weighted where its examples have weights.
+
+        Args:
+            batch: dict that `train_step` was given.
+            x: float32 `[B]`.
+
+        Returns:
+            float32 scalar, `sum(weight * x) / B`.
+        """
+        return tf.reduce_mean(batch["weight"] * x if "weight" in batch else x)
+
+    def prioritize(self, batch: dict[str, Any], priorities: tf.Tensor) -> None:
+        """Gives the items of a batch new priorities; does nothing where the replay has none.
+
+        Args:
+            batch: dict that `train_step` was given.
+            priorities: float32 `[B]`, not negative, such as the size of the error.
+        """
+
     def layer_loss(self, *networks: Any) -> Any:
         """What the layers of networks add to their loss: regularisers, and `add_loss`.
 
