@@ -435,11 +435,10 @@ class Agent(Persistent):
             "name": self.name,
         }
 
-    def _maybe_load_initial_counters_from_ckpt(
-        self, steps_per_epoch: int | None, initial_epoch: int
-    ) -> tuple[int, int]:
-        """Keras asks here, when all callbacks have begun, for the epoch and step to begin with."""
-        begin = self.run and resuming.begin(self.run, initial_epoch, steps_per_epoch)
-        return begin or super()._maybe_load_initial_counters_from_ckpt(
-            steps_per_epoch, initial_epoch
-        )
+    def initial_counters(
+        self, initial_epoch: int, steps_per_epoch: int | None
+    ) -> tuple[int, int] | None:
+        """The epoch and the step in it that the run begins with, if it goes on from another."""
+        if self.run is None:
+            return None
+        return resuming.begin(self.run, initial_epoch, steps_per_epoch)

@@ -30,7 +30,7 @@ def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
             raise AgentStateError("fit is already running on this agent; wait for it to end.")
         agent.run = run
     # Keras leaves it changed when a run ends within the last execution of an epoch.
-    steps_per_execution = agent._steps_per_execution
+    steps_per_execution = agent.steps_per_execution
     try:
         with contextlib.ExitStack() as resources:
             resources.callback(steps_per_execution.assign, steps_per_execution.numpy())
