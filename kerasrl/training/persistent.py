@@ -13,7 +13,7 @@ from kerasrl.training import building, exporting, opening, precision
 from kerasrl.training.batchwise import Batchwise
 
 
-class Persistent(Batchwise):
+class Persistent(Batchwise, saving.Savable):
     """The part of `Agent` that saves it and makes it anew."""
 
     def save(
