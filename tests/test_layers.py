@@ -26,7 +26,7 @@ ALLOWED = {
     "policies": COMMON | {"envs", "export"},
     "experience": COMMON | {"envs", "policies"},
     "replay": COMMON | {"envs", "experience", "files"},
-    "run": COMMON | {"envs"},
+    "run": COMMON | {"envs", "saving"},
     "checkpoints": COMMON | {"files", "run", "saving", "version"},
     "callbacks": COMMON
     | {"checkpoints", "envs", "experience", "export", "files", "policies", "replay", "run"},
