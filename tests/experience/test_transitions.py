@@ -7,8 +7,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from kerasrl import envs
 from kerasrl.envs import EnvSpec, Step
 from kerasrl.errors import ArgumentError, ReplayError
+from kerasrl.experience import Transitions
 from kerasrl.experience.packing import Packer
-from kerasrl.policies import PolicyStep
+from kerasrl.policies import PolicySpec, PolicyStep
 from kerasrl.replay import Queue, RolloutWriter, TransitionWriter, Uniform, transition_spec
 from kerasrl.testing import CountingEnv, RandomEnv
 
@@ -351,3 +352,20 @@ def test_the_spec_of_a_transition():
         "discount": tf.TensorSpec((), tf.float32),
         "next_observation": tf.TensorSpec((2,), tf.float32),
     }
+
+
+def test_what_a_policy_stores_is_that_of_the_step_a_transition_begins_with():
+    experience = Transitions(n_step=2, discount=0.5)
+    info = {"visits": tf.TensorSpec((2,), tf.int32)}
+    spec = experience.spec(SPEC, PolicySpec(info=info))
+    assert spec == transition_spec(SPEC) | info
+    sink = Sink()
+    sink.packer = Packer(spec)
+    writer = experience.writer(sink)
+    for time, taken in enumerate([step(1, 1), step(2, 2), step(3, 3, truncated=True)]):
+        acted = PolicyStep(np.array([time]), info={"visits": np.int32([[time, 10 * time]])})
+        writer.append([np.float32([time])], acted, taken)
+    rows = sorted(sink.written(), key=lambda row: row["observation"])
+    assert [row["visits"].tolist() for row in rows] == [[0, 0], [1, 10], [2, 20]]
+    assert [float(row["reward"]) for row in rows] == [1 + 2 / 2, 2 + 3 / 2, 3]
+    assert writer.items == 3
