@@ -4,6 +4,7 @@ from kerasrl.experience.episodes import Episodes, EpisodeWriter
 from kerasrl.experience.experience import Experience, Sink, Writer
 from kerasrl.experience.rollout_buffer import RolloutBuffer, rollout_spec
 from kerasrl.experience.rollouts import Rollouts, RolloutWriter
+from kerasrl.experience.sequences import Sequences, SequenceWriter
 from kerasrl.experience.transitions import Transitions, TransitionWriter, transition_spec
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "RolloutBuffer",
     "RolloutWriter",
     "Rollouts",
+    "SequenceWriter",
+    "Sequences",
     "Sink",
     "TransitionWriter",
     "Transitions",
