@@ -123,21 +123,15 @@ class Categoricals(_ActionDistribution):
 class _Gaussian(_ActionDistribution):
     """A Gaussian on the scale of the bounds, or before tanh, of which actions are made."""
 
-    def __init__(
-        self,
-        loc: tf.Tensor,
-        log_std: tf.Tensor,
-        space: Any,
-        parameters: dict[str, Any],
-        name: str,
-    ):
+    def __init__(self, loc: tf.Tensor, log_std: tf.Tensor, space: Any, name: str | None = None):
+        parameters = dict(locals())
         self.loc = tf.convert_to_tensor(loc)
         self.log_std = tf.convert_to_tensor(log_std)
         self.offset, self.scale = offset_and_scale(space)
         self._log_volume = float(np.log(self.scale[self.scale > 0]).sum())
         # What a float64 says beyond a float32 may be all of it, as in Box(1e9, 1e9 + 1).
         self._wide = tf.float64 if space.dtype == np.float64 else self.loc.dtype
-        super().__init__(space, True, parameters, name)
+        super().__init__(space, True, parameters, name or type(self).__name__)
 
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict[str, Any]:
@@ -191,15 +185,6 @@ class ScaledGaussian(_Gaussian):
         name: str.
     """
 
-    def __init__(
-        self,
-        loc: tf.Tensor,
-        log_std: tf.Tensor,
-        space: Any,
-        name: str = "ScaledGaussian",
-    ):
-        super().__init__(loc, log_std, space, dict(locals()), name)
-
     def unit_log_prob(self, action: tf.Tensor) -> tf.Tensor:
         """Log-densities on the scale of the bounds: actions `[..., *shape]` to nats `[...]`."""
         error = self._to_unit(action) - self.loc
@@ -252,15 +237,6 @@ class SquashedGaussian(_Gaussian):
     Reference:
         Haarnoja et al., Soft Actor-Critic (2018), appendix C, https://arxiv.org/abs/1801.01290.
     """
-
-    def __init__(
-        self,
-        loc: tf.Tensor,
-        log_std: tf.Tensor,
-        space: Any,
-        name: str = "SquashedGaussian",
-    ):
-        super().__init__(loc, log_std, space, dict(locals()), name)
 
     def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
         return self._squashed(self._draw(n, seed))
