@@ -18,7 +18,6 @@ import tensorflow_probability as tfp
 
 from kerasrl.errors import ArgumentError
 from kerasrl.networks.action_numbers import offset_and_scale, sizes_and_starts
-from kerasrl.networks.bounds import clip_to_bounds
 from kerasrl.networks.tanh_gaussian import tanh_log_density, tanh_log_slope
 
 tfd: Any = tfp.distributions
@@ -268,10 +267,9 @@ class SquashedGaussian(_Gaussian):
         return self._squashed(self.loc)
 
     def _squashed(self, pre_tanh: tf.Tensor) -> tf.Tensor:
-        numbers = self._from_unit(tf.tanh(pre_tanh))
-        return self._shaped(
-            clip_to_bounds(numbers, self.space.low.ravel(), self.space.high.ravel())
-        )
+        low, high = (tf.constant(x.ravel(), self._wide) for x in (self.space.low, self.space.high))
+        # A space refuses what lies beyond a bound, be it by rounding only.
+        return self._shaped(tf.clip_by_value(self._from_unit(tf.tanh(pre_tanh)), low, high))
 
     def _log_density(self, noise: tf.Tensor, pre_tanh: tf.Tensor) -> tf.Tensor:
         """Log-densities in the environment's units, `[..., A]` to `[...]`."""
