@@ -49,11 +49,11 @@ class CategoricalActions:
         Returns:
             float, [...].
         """
-        return self.distribution(parameters).log_prob(action)
+        return self.distribution(parameters).paired_log_prob(action)
 
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
         """Entropies in nats: float [..., P] to float [...]."""
-        return self.distribution(parameters).entropy()
+        return self.distribution(parameters).entropy_of_finite_logits()
 
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
         """The likeliest actions: float [B, P] to int [B, *shape of the space]."""
@@ -139,6 +139,8 @@ class GaussianActions:
 
     def draw(self, parameters: tf.Tensor) -> tf.Tensor:
         """Draws actions by TensorFlow's own random numbers, clipped, of the shapes of `mode`."""
+        # In float32 up to the cast, like `mode`, as TensorFlow Lite does not multiply float64: the
+        # samples of `distribution` are of the dtype of the space before they could be clipped.
         mean, log_std = tf.split(parameters, 2, axis=-1)
         noise = tf.random.normal(tf.shape(mean), dtype=mean.dtype)
         return self._clipped(mean + tf.exp(log_std) * noise)

@@ -74,8 +74,12 @@ class _ActionDistribution(tfp.distributions.Distribution):
 class Categoricals(_ActionDistribution):
     """Independent categorical distributions, one for each integer of an action.
 
+    Losses have its `paired_log_prob` and `entropy_of_finite_logits`, which are the same numbers as
+    `log_prob` and `entropy`, sooner.
+
     Args:
-        logits: float, [..., P], those of all integers, one after the other.
+        logits: float, [..., P], those of all integers, one after the other; -inf for a value that
+            is never taken.
         space: `gymnasium.Space`: Discrete, MultiDiscrete or MultiBinary.
         name: str.
     """
@@ -93,6 +97,36 @@ class Categoricals(_ActionDistribution):
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict[str, Any]:
         return {"logits": tfp.util.ParameterProperties(event_ndims=1)}
+
+    def paired_log_prob(self, action: tf.Tensor) -> tf.Tensor:
+        """Log-probabilities of one action for each distribution of the batch, as losses have them.
+
+        Args:
+            action: int, [..., *shape of the space], of the batch's leading shape.
+
+        Returns:
+            float, [...]; nats.
+        """
+        # What `tfd.Categorical` computes, without the multiplications by which it broadcasts a
+        # batch of unknown size: they cost PPO 4 to 6 % of its steps per second.
+        numbers = tf.cast(self._numbers(action), tf.int64)
+        each = enumerate(zip(self.of_integers, self._starts, strict=True))
+        return -tf.add_n(
+            [
+                tf.nn.sparse_softmax_cross_entropy_with_logits(numbers[..., i] - start, d.logits)
+                for i, (d, start) in each
+            ]
+        )
+
+    def entropy_of_finite_logits(self) -> tf.Tensor:
+        """Entropies in nats, `[...]`, as losses have them; NaN where a logit is infinite."""
+        # What `tfd.Categorical` computes, without its guard of 0 * log(0): that costs REINFORCE 5 %
+        # of its steps per second, and PPO 2 %.
+        entropies = []
+        for distribution in self.of_integers:
+            log_prob = tf.nn.log_softmax(distribution.logits)
+            entropies.append(-tf.reduce_sum(tf.exp(log_prob) * log_prob, axis=-1))
+        return tf.add_n(entropies)
 
     def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
         seeds: Any = [None] * len(self.of_integers)

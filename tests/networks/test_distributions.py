@@ -301,6 +301,19 @@ def test_the_ends_of_tanh_are_finite(mode):
     np.testing.assert_allclose(greedy, expected, atol=1e-4)
 
 
+def test_a_value_that_is_never_taken():
+    space = INTEGERS["Discrete"][0]
+    logits = tf.constant([[0.0, -np.inf, 0.0, 0.0]])
+    p = make(space, "categorical", logits)
+    np.testing.assert_allclose(p.entropy(), [np.log(3)], rtol=1e-6)
+    np.testing.assert_allclose(p.log_prob([0, 1, 2, 3]), [-np.log(3), -np.inf, *[-np.log(3)] * 2])
+    assert 1 not in p.sample(1000, seed=(1, 2))
+    np.testing.assert_array_equal(p.kl_divergence(p), [0])
+    assert np.isfinite(
+        gradients(lambda x: make(space, "categorical", x).entropy(), logits)[0]
+    ).all()
+
+
 def test_logits_far_apart_are_finite():
     space = INTEGERS["Discrete"][0]
     logits = tf.constant([[1e4, -1e4, 0.0, 0.0], [3e38, 0.0, -3e38, 0.0]])
