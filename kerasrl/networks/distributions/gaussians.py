@@ -1,13 +1,4 @@
-"""Distributions of TensorFlow Probability over the actions of a space, in its units.
-
-Samples have the shape and the dtype of the space. An action that is drawn may be given to
-`log_prob`, and `tfp.distributions.kl_divergence` takes two of a kind over equal spaces. All of it
-works eagerly, in a graph and under XLA; `sample(seed=...)` takes what TensorFlow Probability takes,
-among others the two integers of TensorFlow's stateless random numbers.
-
-`CategoricalActions.distribution`, `GaussianActions.distribution` and `tanh_gaussian_distribution`
-make them, and import this file when they are first called.
-"""
+"""The distributions over the actions of a Box: Gaussian, and Gaussian before tanh."""
 
 import math
 from typing import Any
@@ -16,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from kerasrl.errors import ArgumentError
-from kerasrl.networks.action_numbers import offset_and_scale, sizes_and_starts
+from kerasrl.networks.action_numbers import offset_and_scale
+from kerasrl.networks.distributions.action_distribution import ActionDistribution, check_spaces
 from kerasrl.networks.tanh_gaussian import tanh_log_density, tanh_log_slope
 
 tfd: Any = tfp.distributions
@@ -29,131 +20,7 @@ _NODES = np.linspace(-8.0, 8.0, 129, dtype=np.float32)
 _NODE_WEIGHTS = np.exp(-0.5 * np.square(_NODES)) / np.exp(-0.5 * np.square(_NODES)).sum()
 
 
-class _ActionDistribution(tfp.distributions.Distribution):
-    """What the distributions below share.
-
-    Attributes:
-        space: the space of the actions.
-    """
-
-    def __init__(self, space: Any, reparameterized: bool, parameters: dict[str, Any], name: str):
-        self.space = space
-        kind = tfd.FULLY_REPARAMETERIZED if reparameterized else tfd.NOT_REPARAMETERIZED
-        super().__init__(
-            dtype=tf.as_dtype(space.dtype),
-            reparameterization_type=kind,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape(self.space.shape)
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant(self.space.shape, tf.int32)
-
-    def _numbers(self, action: tf.Tensor) -> tf.Tensor:
-        """Flattens actions `[..., *shape of the space]` to `[..., A]`."""
-        rank = len(self.space.shape)
-        if rank == 1:
-            return action
-        leading = tf.shape(action)[: tf.rank(action) - rank]
-        return tf.reshape(action, tf.concat([leading, [math.prod(self.space.shape)]], axis=0))
-
-    def _shaped(self, numbers: tf.Tensor) -> tf.Tensor:
-        """Makes actions of the space's shape and dtype of numbers `[..., A]`."""
-        numbers = tf.cast(numbers, self.dtype)
-        if len(self.space.shape) == 1:
-            return numbers
-        shape = tf.concat([tf.shape(numbers)[:-1], np.array(self.space.shape, np.int32)], axis=0)
-        return tf.reshape(numbers, shape)
-
-
-class Categoricals(_ActionDistribution):
-    """Independent categorical distributions, one for each integer of an action.
-
-    Losses have its `paired_log_prob` and `entropy_of_finite_logits`, which are the same numbers as
-    `log_prob` and `entropy`, sooner.
-
-    Args:
-        logits: float, [..., P], those of all integers, one after the other; -inf for a value that
-            is never taken.
-        space: `gymnasium.Space`: Discrete, MultiDiscrete or MultiBinary.
-        name: str.
-    """
-
-    def __init__(self, logits: tf.Tensor, space: Any, name: str = "Categoricals"):
-        parameters = dict(locals())
-        sizes, self._starts = sizes_and_starts(space)
-        self.logits = tf.convert_to_tensor(logits)
-        self.of_integers = [
-            tfd.Categorical(logits=each, dtype=tf.int64)
-            for each in tf.split(self.logits, sizes, axis=-1)
-        ]
-        super().__init__(space, False, parameters, name)
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict[str, Any]:
-        return {"logits": tfp.util.ParameterProperties(event_ndims=1)}
-
-    def paired_log_prob(self, action: tf.Tensor) -> tf.Tensor:
-        """Log-probabilities of one action for each distribution of the batch, as losses have them.
-
-        Args:
-            action: int, [..., *shape of the space], of the batch's leading shape.
-
-        Returns:
-            float, [...]; nats.
-        """
-        # What `tfd.Categorical` computes, without the multiplications by which it broadcasts a
-        # batch of unknown size: they cost PPO 4 to 6 % of its steps per second.
-        numbers = tf.cast(self._numbers(action), tf.int64)
-        each = enumerate(zip(self.of_integers, self._starts, strict=True))
-        return -tf.add_n(
-            [
-                tf.nn.sparse_softmax_cross_entropy_with_logits(numbers[..., i] - start, d.logits)
-                for i, (d, start) in each
-            ]
-        )
-
-    def entropy_of_finite_logits(self) -> tf.Tensor:
-        """Entropies in nats, `[...]`, as losses have them; NaN where a logit is infinite."""
-        # What `tfd.Categorical` computes, without its guard of 0 * log(0): that costs REINFORCE 5 %
-        # of its steps per second, and PPO 2 %.
-        entropies = []
-        for distribution in self.of_integers:
-            log_prob = tf.nn.log_softmax(distribution.logits)
-            entropies.append(-tf.reduce_sum(tf.exp(log_prob) * log_prob, axis=-1))
-        return tf.add_n(entropies)
-
-    def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
-        seeds: Any = [None] * len(self.of_integers)
-        if seed is not None:
-            seeds = tf.unstack(tfp.random.split_seed(seed, len(seeds)), num=len(seeds))
-        return self._actions(
-            [d.sample(n, seed=each) for d, each in zip(self.of_integers, seeds, strict=True)]
-        )
-
-    def _log_prob(self, action: tf.Tensor) -> tf.Tensor:
-        numbers = tf.cast(self._numbers(action), tf.int64)
-        each = zip(self.of_integers, self._starts, strict=True)
-        return tf.add_n([d.log_prob(numbers[..., i] - start) for i, (d, start) in enumerate(each)])
-
-    def _entropy(self) -> tf.Tensor:
-        return tf.add_n([d.entropy() for d in self.of_integers])
-
-    def _mode(self) -> tf.Tensor:
-        return self._actions([d.mode() for d in self.of_integers])
-
-    def _actions(self, integers: list[tf.Tensor]) -> tf.Tensor:
-        """Makes actions of integers `[...]` that are counted from 0."""
-        counted = [column + start for column, start in zip(integers, self._starts, strict=True)]
-        return self._shaped(tf.stack(counted, axis=-1))
-
-
-class _Gaussian(_ActionDistribution):
+class _Gaussian(ActionDistribution):
     """A Gaussian on the scale of the bounds, or before tanh, of which actions are made."""
 
     def __init__(self, loc: tf.Tensor, log_std: tf.Tensor, space: Any, name: str | None = None):
@@ -311,26 +178,10 @@ class SquashedGaussian(_Gaussian):
         return self._sum(log_density) - self._log_volume
 
 
-def _check_spaces(one: _ActionDistribution, other: _ActionDistribution) -> None:
-    if one.space != other.space:
-        raise ArgumentError(
-            "kl_divergence needs two distributions over the same action space; received "
-            f"{one.space} and {other.space}."
-        )
-
-
-@tfd.RegisterKL(Categoricals, Categoricals)
-def _kl_of_categoricals(one: Categoricals, other: Categoricals, name: Any = None) -> tf.Tensor:
-    _check_spaces(one, other)
-    with tf.name_scope(name or "kl_of_categoricals"):
-        pairs = zip(one.of_integers, other.of_integers, strict=True)
-        return tf.add_n([tfd.kl_divergence(p, q) for p, q in pairs])
-
-
 @tfd.RegisterKL(ScaledGaussian, ScaledGaussian)
 @tfd.RegisterKL(SquashedGaussian, SquashedGaussian)
 def _kl_of_gaussians(one: _Gaussian, other: _Gaussian, name: Any = None) -> tf.Tensor:
-    _check_spaces(one, other)
+    check_spaces(one, other)
     with tf.name_scope(name or "kl_of_gaussians"):
         # That of `tfd.Normal` is off by 6e-4 nats at a deviation of exp(-10), and by 0.3 at
         # exp(-20), for the reason that its log-probabilities are. This is off by 2e-8.
