@@ -61,7 +61,12 @@ class CategoricalActions:
 
     def draw(self, parameters: tf.Tensor) -> tf.Tensor:
         """Draws actions by TensorFlow's own random numbers, of the shapes of `mode`."""
-        return self.distribution(parameters).sample()
+        # Samples of `distribution` lose the static shape of an action in TensorFlow Lite, so that an
+        # exported policy would not fit its space.
+        each = zip(self._starts, tf.split(parameters, self._sizes, axis=-1), strict=True)
+        drawn = [start + tf.random.categorical(logits, 1)[:, 0] for start, logits in each]
+        actions = tf.reshape(tf.stack(drawn, axis=-1), (-1, *self._space.shape))
+        return tf.cast(actions, tf.as_dtype(self._space.dtype))
 
     def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draws actions: float [B, P] to int [B, *shape of the space]."""
