@@ -61,8 +61,8 @@ class CategoricalActions:
 
     def draw(self, parameters: tf.Tensor) -> tf.Tensor:
         """Draws actions by TensorFlow's own random numbers, of the shapes of `mode`."""
-        # Samples of `distribution` lose the static shape of an action in TensorFlow Lite, so that an
-        # exported policy would not fit its space.
+        # Exported to TensorFlow Lite, what `distribution` samples does not fit the space: it was
+        # refused on loading for a matrix of integers.
         each = zip(self._starts, tf.split(parameters, self._sizes, axis=-1), strict=True)
         drawn = [start + tf.random.categorical(logits, 1)[:, 0] for start, logits in each]
         actions = tf.reshape(tf.stack(drawn, axis=-1), (-1, *self._space.shape))
