@@ -20,7 +20,11 @@ from kerasrl.networks.noise import ClippedGaussian, OrnsteinUhlenbeck
 from kerasrl.networks.observation_normalization import ObservationNormalization
 from kerasrl.networks.pairing import all_layers
 from kerasrl.networks.rescaling import ClipToSpec, RescaleToSpec, TanhToSpec
-from kerasrl.networks.tanh_gaussian import tanh_gaussian_log_prob, tanh_gaussian_sample
+from kerasrl.networks.tanh_gaussian import (
+    tanh_gaussian_distribution,
+    tanh_gaussian_log_prob,
+    tanh_gaussian_sample,
+)
 from kerasrl.networks.target import Target
 
 __all__ = [
@@ -49,6 +53,7 @@ __all__ = [
     "clone",
     "last_layer_dtype",
     "observation_features",
+    "tanh_gaussian_distribution",
     "tanh_gaussian_log_prob",
     "tanh_gaussian_sample",
     "twin",

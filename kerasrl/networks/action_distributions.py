@@ -1,15 +1,13 @@
 """Distributions over the actions of a space, whose parameters a network computes."""
 
-import math
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.networks.action_numbers import offset_and_scale, sizes_and_starts
 from kerasrl.networks.bounds import clip_to_bounds
-
-_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class CategoricalActions:
@@ -25,17 +23,21 @@ class CategoricalActions:
     """
 
     def __init__(self, space: Any):
-        if isinstance(space, gym.spaces.MultiDiscrete):
-            sizes, starts = space.nvec, space.start
-        elif isinstance(space, gym.spaces.MultiBinary):
-            sizes, starts = np.full(space.shape, 2), np.zeros(space.shape, int)
-        else:
-            sizes, starts = np.array(space.n), np.array(space.start)
-        self._shape = tuple(space.shape)
-        self._dtype = np.dtype(space.dtype)
-        self._sizes = [int(size) for size in np.ravel(sizes)]
-        self._starts = [int(start) for start in np.ravel(starts)]
+        self._space = space
+        self._sizes, self._starts = sizes_and_starts(space)
         self.num_parameters = sum(self._sizes)
+
+    def distribution(self, parameters: tf.Tensor) -> Any:
+        """The distribution over actions of the space: float [..., P] to [...] of them.
+
+        Returns:
+            `kerasrl.networks.distributions.Categoricals`, a `tfp.distributions.Distribution`.
+        """
+        # TensorFlow Probability takes a tenth of the time that kerasrl takes to import, and 25 MB:
+        # not for agents without distributions, and not in the processes of environments.
+        from kerasrl.networks.distributions import Categoricals
+
+        return Categoricals(parameters, self._space)
 
     def log_prob(self, parameters: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
         """Log-probabilities of actions, in nats.
@@ -47,34 +49,24 @@ class CategoricalActions:
         Returns:
             float, [...].
         """
-        leading = tf.shape(parameters)[:-1]
-        shape = tf.concat([leading, [len(self._sizes)]], axis=0)
-        columns = tf.reshape(tf.cast(action, tf.int64), shape)
-        chosen = [
-            -tf.nn.sparse_softmax_cross_entropy_with_logits(columns[..., i] - start, logits)
-            for i, (start, logits) in enumerate(
-                zip(self._starts, self._split(parameters), strict=True)
-            )
-        ]
-        return tf.add_n(chosen)
+        return self.distribution(parameters).paired_log_prob(action)
 
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
         """Entropies in nats: float [..., P] to float [...]."""
-        entropies = []
-        for logits in self._split(parameters):
-            log_prob = tf.nn.log_softmax(logits)
-            entropies.append(-tf.reduce_sum(tf.exp(log_prob) * log_prob, axis=-1))
-        return tf.add_n(entropies)
+        return self.distribution(parameters).entropy_of_finite_logits()
 
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
         """The likeliest actions: float [B, P] to int [B, *shape of the space]."""
-        return self._actions([tf.argmax(logits, axis=-1) for logits in self._split(parameters)])
+        return self.distribution(parameters).mode()
 
     def draw(self, parameters: tf.Tensor) -> tf.Tensor:
         """Draws actions by TensorFlow's own random numbers, of the shapes of `mode`."""
-        return self._actions(
-            [tf.random.categorical(logits, 1)[:, 0] for logits in self._split(parameters)]
-        )
+        # Exported to TensorFlow Lite, what `distribution` samples does not fit the space: it was
+        # refused on loading for a matrix of integers.
+        each = zip(self._starts, tf.split(parameters, self._sizes, axis=-1), strict=True)
+        drawn = [start + tf.random.categorical(logits, 1)[:, 0] for start, logits in each]
+        actions = tf.reshape(tf.stack(drawn, axis=-1), (-1, *self._space.shape))
+        return tf.cast(actions, tf.as_dtype(self._space.dtype))
 
     def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draws actions: float [B, P] to int [B, *shape of the space]."""
@@ -84,16 +76,7 @@ class CategoricalActions:
         drawn = [
             column.argmax(axis=-1) + i for column, i in zip(columns, self._starts, strict=True)
         ]
-        return np.stack(drawn, axis=-1).reshape(-1, *self._shape).astype(self._dtype)
-
-    def _split(self, parameters: tf.Tensor) -> list[tf.Tensor]:
-        return tf.split(parameters, self._sizes, axis=-1)
-
-    def _actions(self, columns: list[tf.Tensor]) -> tf.Tensor:
-        """Makes actions of integers `[B]` that are counted from 0."""
-        counted = [column + start for column, start in zip(columns, self._starts, strict=True)]
-        actions = tf.reshape(tf.stack(counted, axis=-1), (-1, *self._shape))
-        return tf.cast(actions, tf.as_dtype(self._dtype))
+        return np.stack(drawn, axis=-1).reshape(-1, *self._space.shape).astype(self._space.dtype)
 
 
 class GaussianActions:
@@ -121,7 +104,22 @@ class GaussianActions:
     def __init__(self, space: Any):
         self._space = space
         self.num_parameters = 2 * int(np.prod(space.shape))
-        self.offset, self.scale = _scale(space.low.ravel(), space.high.ravel())
+        self.offset, self.scale = offset_and_scale(space)
+
+    def distribution(self, parameters: tf.Tensor) -> Any:
+        """The distribution over actions in the environment's units: float [..., P] to [...].
+
+        Its log-probabilities and entropies are of actions in these units, which differ from those
+        here by a constant, the logarithm of the product of the scales; divergences do not differ.
+
+        Returns:
+            `kerasrl.networks.distributions.ScaledGaussian`, a `tfp.distributions.Distribution`.
+        """
+        # As in CategoricalActions: imported by those who use it.
+        from kerasrl.networks.distributions import ScaledGaussian
+
+        mean, log_std = tf.split(parameters, 2, axis=-1)
+        return ScaledGaussian(mean, log_std, self._space)
 
     def log_prob(self, parameters: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
         """Log-densities of actions on the scale of the bounds, in nats.
@@ -133,15 +131,11 @@ class GaussianActions:
         Returns:
             float, [...].
         """
-        mean, log_std = tf.split(parameters, 2, axis=-1)
-        error = self._to_unit(tf.reshape(action, tf.shape(mean)), mean.dtype) - mean
-        log_density = -0.5 * tf.square(error * tf.exp(-log_std)) - log_std - _HALF_LOG_2PI
-        return self._sum(log_density)
+        return self.distribution(parameters).unit_log_prob(action)
 
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
         """Entropies on the scale of the bounds, in nats: float [..., P] to float [...]."""
-        _, log_std = tf.split(parameters, 2, axis=-1)
-        return self._sum(log_std + 0.5 + _HALF_LOG_2PI)
+        return self.distribution(parameters).unit_entropy()
 
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
         """The mean actions, clipped: float [B, P] to float [B, *shape of the space]."""
@@ -150,6 +144,8 @@ class GaussianActions:
 
     def draw(self, parameters: tf.Tensor) -> tf.Tensor:
         """Draws actions by TensorFlow's own random numbers, clipped, of the shapes of `mode`."""
+        # In float32 up to the cast, like `mode`, as TensorFlow Lite does not multiply float64: the
+        # samples of `distribution` are of the dtype of the space before they could be clipped.
         mean, log_std = tf.split(parameters, 2, axis=-1)
         noise = tf.random.normal(tf.shape(mean), dtype=mean.dtype)
         return self._clipped(mean + tf.exp(log_std) * noise)
@@ -161,38 +157,11 @@ class GaussianActions:
         actions = self.offset + self.scale * drawn
         return actions.reshape(-1, *self._space.shape).astype(self._space.dtype)
 
-    def _to_unit(self, actions: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-        """Puts actions `[..., A]` on the scale of the bounds; constant ones become 0."""
-        # What a float64 says beyond a float32 may be all of it, as in Box(1e9, 1e9 + 1).
-        wide = tf.float64 if actions.dtype == tf.float64 else dtype
-        offset, scale = (tf.constant(x, wide) for x in (self.offset, self.scale))
-        return tf.cast(tf.math.divide_no_nan(tf.cast(actions, wide) - offset, scale), dtype)
-
-    def _sum(self, of_numbers: tf.Tensor) -> tf.Tensor:
-        """Sums over the numbers of an action but for constant ones, `[..., A]` to `[...]`."""
-        if self.scale.all():
-            return tf.reduce_sum(of_numbers, axis=-1)
-        varies = tf.constant(self.scale > 0)
-        return tf.reduce_sum(tf.where(varies, of_numbers, tf.zeros_like(of_numbers)), axis=-1)
-
     def _clipped(self, actions: tf.Tensor) -> tf.Tensor:
         space = self._space
         offset, scale = (tf.constant(x, actions.dtype) for x in (self.offset, self.scale))
         clipped = clip_to_bounds(offset + scale * actions, space.low.ravel(), space.high.ravel())
         return tf.reshape(clipped, (-1, *space.shape))
-
-
-def _scale(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The offset and the scale of `GaussianActions` for bounds `[A]`, float64."""
-    # A bound that is the largest number there is is another way to say that there is none.
-    largest = min(np.finfo(low.dtype).max, np.finfo(np.float32).max)
-    below, above = np.abs(low) < largest, np.abs(high) < largest
-    low = np.where(below, low, 0).astype(np.float64)
-    high = np.where(above, high, 0).astype(np.float64)
-    offset = np.select(
-        [below & above, below, above], [low / 2 + high / 2, low + 1, high - 1], default=0.0
-    )
-    return offset, np.where(below & above, high / 2 - low / 2, 1.0)
 
 
 def action_distribution(space: gym.Space) -> CategoricalActions | GaussianActions:

@@ -1,6 +1,7 @@
 """A diagonal Gaussian squashed by tanh to (-1, 1), as pure functions."""
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -29,7 +30,8 @@ def tanh_gaussian_sample(
     """
     pre_tanh = mean + tf.exp(log_std) * noise
     # From the noise itself: (pre_tanh - mean) / std loses it when the deviation is small.
-    return tf.tanh(pre_tanh), _log_prob(noise, log_std, pre_tanh)
+    log_density = tanh_log_density(noise, log_std, pre_tanh)
+    return tf.tanh(pre_tanh), tf.reduce_sum(log_density, axis=-1)
 
 
 def tanh_gaussian_log_prob(mean: tf.Tensor, log_std: tf.Tensor, pre_tanh: tf.Tensor) -> tf.Tensor:
@@ -48,12 +50,46 @@ def tanh_gaussian_log_prob(mean: tf.Tensor, log_std: tf.Tensor, pre_tanh: tf.Ten
     Reference:
         Haarnoja et al., Soft Actor-Critic (2018), appendix C, https://arxiv.org/abs/1801.01290.
     """
-    return _log_prob((pre_tanh - mean) * tf.exp(-log_std), log_std, pre_tanh)
+    noise = (pre_tanh - mean) * tf.exp(-log_std)
+    return tf.reduce_sum(tanh_log_density(noise, log_std, pre_tanh), axis=-1)
 
 
-def _log_prob(noise: tf.Tensor, log_std: tf.Tensor, pre_tanh: tf.Tensor) -> tf.Tensor:
-    """Sums the log-densities of independent action dimensions: [B, A] to [B]."""
+def tanh_gaussian_distribution(mean: tf.Tensor, log_std: tf.Tensor, space: Any) -> Any:
+    """The distribution over actions of a space, in its units.
+
+    Args:
+        mean: float, [..., A]; mean before tanh.
+        log_std: float, [..., A]; logarithm of the standard deviation before tanh.
+        space: bounded `gymnasium.spaces.Box`.
+
+    Returns:
+        `kerasrl.networks.distributions.SquashedGaussian`, of batch shape [...] and the event shape
+        and dtype of the space: a `tfp.distributions.Distribution`.
+    """
+    # As in CategoricalActions.distribution: imported by those who use it.
+    from kerasrl.networks.distributions import SquashedGaussian
+
+    return SquashedGaussian(mean, log_std, space)
+
+
+def tanh_log_density(noise: tf.Tensor, log_std: tf.Tensor, pre_tanh: tf.Tensor) -> tf.Tensor:
+    """Log-densities of the numbers of an action: `pre_tanh` is `mean + exp(log_std) * noise`.
+
+    Args:
+        noise: float, [..., A].
+        log_std: float, [..., A].
+        pre_tanh: float, [..., A].
+
+    Returns:
+        float, [..., A]; nats.
+    """
+    # From the noise: `tfd.Normal(mean, std).log_prob(pre_tanh)`, for means in [-1, 1], is off by
+    # 0.006 nats at a log_std of -10, and by 9 at -20.
     gaussian = -0.5 * tf.square(noise) - log_std - _LOG_SQRT_2PI
-    # log(1 - tanh(x)**2), without the subtraction that leaves log(0) far out.
-    log_slope = 2.0 * (math.log(2.0) - pre_tanh - tf.math.softplus(-2.0 * pre_tanh))
-    return tf.reduce_sum(gaussian - log_slope, axis=-1)
+    return gaussian - tanh_log_slope(pre_tanh)
+
+
+def tanh_log_slope(pre_tanh: tf.Tensor) -> tf.Tensor:
+    """The logarithms of the slope of tanh, of the shape of its argument: `log(1 - tanh(x)**2)`."""
+    # Without the subtraction that leaves log(0) far out.
+    return 2.0 * (math.log(2.0) - pre_tanh - tf.math.softplus(-2.0 * pre_tanh))
