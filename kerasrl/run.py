@@ -96,6 +96,12 @@ class Fitted(Saved, Protocol):
     def get_metrics_result(self) -> dict[str, Any]:
         """The metrics' values by their names."""
 
+    def make_room_for_priorities(self, batch_size: int) -> None:
+        """Makes room for the priorities of all gradient steps of an execution."""
+
+    def take_priorities(self) -> tuple[np.ndarray, np.ndarray]:
+        """The keys and priorities that `train_step` has handed over since the last time."""
+
     def save(self, filepath: str | os.PathLike[str]) -> None:
         """Writes the whole agent to a file."""
 

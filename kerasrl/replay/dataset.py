@@ -7,7 +7,7 @@ draw of B stored transitions with replacement, and only K successive batches sha
 
 import functools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,52 @@ def free_running(
     return batches.map(packer.unpack).prefetch(_PREFETCHED).with_options(options)
 
 
+def free_running_items(
+    address: str,
+    table: str,
+    item: tf.TensorSpec,
+    describe: Callable[[Any], tf.Tensor],
+    width: int,
+    unpack: Callable[[tf.Tensor], dict[str, Any]],
+    batch_size: int,
+    alarm: Alarm,
+) -> tf.data.Dataset:
+    """Batches of items that are sampled one by one, with Reverb's account of each.
+
+    Args:
+        address: str, the server's address.
+        table: str, the table's name.
+        item: `tf.TensorSpec` of an item, uint8 `[1, row bytes]`.
+        describe: callable from a `reverb.SampleInfo` to uint8 `[k]`, put behind the row.
+        width: int, row bytes + k.
+        unpack: callable from uint8 `[B, width]` to a batch.
+        batch_size: int, B.
+        alarm: `Alarm` that ends the dataset when the server is gone.
+
+    Returns:
+        Endless `tf.data.Dataset` of what `unpack` gives.
+    """
+
+    def row(sample: Any) -> tf.Tensor:
+        return tf.concat([sample.data[0], describe(sample.info)], axis=-1)
+
+    def sampled() -> tf.data.Dataset:
+        items = reverb.TrajectoryDataset(
+            address,
+            table,
+            dtypes=item.dtype,
+            shapes=item.shape,
+            max_in_flight_samples_per_worker=_IN_FLIGHT,
+            num_workers_per_iterator=1,
+        )
+        return items.map(row).batch(batch_size, drop_remainder=True).batch(1)
+
+    batches = alarm.guard(sampled, tf.TensorSpec((None, batch_size, width), tf.uint8)).unbatch()
+    options = pipeline_options()
+    options.experimental_optimization.map_and_batch_fusion = False  # See `free_running`.
+    return batches.map(unpack).prefetch(_PREFETCHED).with_options(options)
+
+
 def is_deterministic() -> bool:
     """Whether `tf.config.experimental.enable_op_determinism` was called."""
     try:
@@ -80,13 +126,23 @@ def is_deterministic() -> bool:
 
 
 def repeatable(
-    sampler: SeededSampler, block: tf.TensorSpec, packer: Packer, batch_size: int
+    sampler: SeededSampler,
+    width: int,
+    unpack: Callable[[tf.Tensor], dict[str, Any]],
+    batch_size: int,
 ) -> tf.data.Dataset:
-    """Batches drawn on demand by a seeded sampler; see `free_running` for the rest."""
-    signature = tf.TensorSpec((None, batch_size, block.shape[1]), tf.uint8)
+    """Batches drawn on demand by a seeded sampler.
+
+    Args:
+        sampler: `SeededSampler`.
+        width: int, bytes of a row that it draws.
+        unpack: callable from uint8 `[B, width]` to a batch.
+        batch_size: int, B.
+    """
+    signature = tf.TensorSpec((None, batch_size, width), tf.uint8)
     draws = functools.partial(weakly(sampler.draws), batch_size)
     batches = tf.data.Dataset.from_generator(draws, output_signature=signature)
-    return batches.unbatch().map(packer.unpack).with_options(pipeline_options())
+    return batches.unbatch().map(unpack).with_options(pipeline_options())
 
 
 def once(reader: RolloutReader, rollout: tf.TensorSpec, packer: Packer) -> tf.data.Dataset:

@@ -76,15 +76,20 @@ class SeededSampler:
             write: callable that inserts the block with the priority that it is given.
         """
         with self.held():
-            self._priority += 1.0
-            write(self._priority)
-            self._table.flush()
-            key, _ = self._watchdog.bounded(self._highest, _AWAITED)
-            if len(self._keys) < self._max_blocks:
-                self._keys.append(key)
-            else:
-                self._keys[self._oldest] = key
-                self._oldest = (self._oldest + 1) % self._max_blocks
+            self._insert(write)
+
+    def _insert(self, write: Callable[[float], None]) -> int:
+        """Inserts a block, and returns the index of its key; another's may have been there."""
+        self._priority += 1.0
+        write(self._priority)
+        self._table.flush()
+        key, _ = self._watchdog.bounded(self._highest, _AWAITED)
+        if len(self._keys) < self._max_blocks:
+            self._keys.append(key)
+            return len(self._keys) - 1
+        index, self._oldest = self._oldest, (self._oldest + 1) % self._max_blocks
+        self._keys[index] = key
+        return index
 
     def draws(self, batch_size: int) -> Iterator[np.ndarray]:
         """Draws batches for ever, beginning with those that were drawn before the state was saved.
@@ -171,12 +176,16 @@ class SeededSampler:
 
     def _draw(self, batch_size: int) -> np.ndarray:
         chosen = self._rng.integers(len(self._keys), size=batch_size)
-        distinct, index = np.unique(chosen, return_inverse=True)
-        blocks = np.stack([self._fetch(self._keys[i]) for i in distinct])[index]  # [B, K, D]
+        blocks = self._fetch_all(chosen)
         order = np.tile(np.arange(blocks.shape[1]), (batch_size, 1))
         order = self._rng.permuted(order, axis=1)
         rows = np.take_along_axis(blocks, order[:, :, np.newaxis], axis=1)
         return rows.transpose(1, 0, 2)
+
+    def _fetch_all(self, chosen: np.ndarray) -> np.ndarray:
+        """The blocks `[B, K, D]` of the indices `[B]`; each is fetched once."""
+        distinct, index = np.unique(chosen, return_inverse=True)
+        return np.stack([self._fetch(self._keys[i]) for i in distinct])[index]
 
     def _fetch(self, key: int) -> np.ndarray:
         self._priority += 1.0

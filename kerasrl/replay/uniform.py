@@ -32,9 +32,9 @@ class Uniform(ServedReplay):
     with what it holds, for the next `fit`; close it with `close()` or use it as a context manager.
 
     Args:
-        capacity: int, transitions held; the oldest are dropped first. Transitions are stored in
-            blocks of up to 64, so that a capacity without a divisor between 16 and 64 is rounded
-            down to whole blocks.
+        capacity: int, items held, such as transitions; the oldest are dropped first. They are
+            stored in blocks of up to 64, fewer if they are large, so that a capacity without a
+            divisor between 16 and 64 is rounded down to whole blocks.
         port: int, port of the server, which is reachable from loopback only; None picks a free one.
         timeout: float, seconds that a call may wait for the server, or a dataset for something to
             sample, before that is an error.
@@ -46,6 +46,8 @@ class Uniform(ServedReplay):
         Lin, "Self-improving reactive agents based on reinforcement learning, planning and
         teaching", 1992; Cassirer et al., "Reverb: a framework for experience replay", 2021.
     """
+
+    _priority = 1.0  # Of a new block.
 
     def __init__(self, capacity: int = 1_000_000, port: int | None = None, timeout: float = 60.0):
         self.capacity = whole("capacity", capacity)
@@ -78,13 +80,14 @@ class Uniform(ServedReplay):
         packer = Packer(spec)
         # Under op determinism no pipeline may give what comes first, as the free-running one does.
         repeatable = seed is not None or dataset.is_deterministic()
-        rows = rows_per_block(self.capacity, packer.dtype.itemsize)
+        rows = self._choose_rows(packer)
         settings = {
             "replay": type(self).__name__,
             "capacity": self.capacity,
             "rows in a block": rows,
             "repeatable": repeatable,
             "transition": contents.layout(packer),
+            **self._own_settings(),
         }
         table, state = (None, None) if checkpoint is None else contents.read(checkpoint, settings)
         self.close()
@@ -100,7 +103,7 @@ class Uniform(ServedReplay):
         self._alarm: Any = Alarm(self._table.watchdog)
         self._sampler: Any = None
         if repeatable:
-            self._sampler = SeededSampler(self._table, self._max_blocks, _stream(seed))
+            self._sampler = self._make_sampler(_stream(seed))
         if state is not None:
             self._set_state(state)
 
@@ -157,7 +160,7 @@ class Uniform(ServedReplay):
         self._table.watchdog.look("an account of the table")
         self._table.watchdog.failure = None
         if self._sampler is not None:
-            return dataset.repeatable(self._sampler, self._block, self.packer, batch_size)
+            return self._repeatable(batch_size)
         if dataset.is_deterministic():
             raise ReplayError(
                 "op determinism was enabled after this replay was opened without a seed. Enable it "
@@ -165,10 +168,7 @@ class Uniform(ServedReplay):
             )
         if self._alarm.failure is not None:  # Of a dataset that starved, perhaps long ago.
             self._alarm = Alarm(self._table.watchdog)
-        server = self._table.server
-        return dataset.free_running(
-            server.address, server.table, self._block, self.packer, batch_size, self._alarm
-        )
+        return self._free_running(batch_size)
 
     def save(self, directory: Path, batches: int) -> None:
         """Writes all that it takes to go on with `open(spec, seed, checkpoint=directory)`.
@@ -190,6 +190,7 @@ class Uniform(ServedReplay):
                 "blocks": self._num_blocks,
                 "pending": self._buffer.packed,
                 "sampler": None if sampler is None else sampler.get_state(batches),
+                **self._own_state(),
             }
             contents.write(directory, self._table.server, self._settings, state)
 
@@ -213,12 +214,42 @@ class Uniform(ServedReplay):
             self._sampler = self._alarm = None
             table.close()
 
+    # What another way of sampling does otherwise.
+
+    def _own_settings(self) -> dict[str, Any]:
+        """What has to be the same where a checkpoint is read."""
+        return {}
+
+    def _choose_rows(self, packer: Packer) -> int:
+        return rows_per_block(self.capacity, packer.dtype.itemsize)
+
+    def _selector(self) -> Any:
+        return reverb.selectors.Uniform()
+
+    def _make_sampler(self, rng: np.random.Generator) -> SeededSampler:
+        return SeededSampler(self._table, self._max_blocks, rng)
+
+    def _repeatable(self, batch_size: int) -> tf.data.Dataset:
+        packer = self.packer
+        return dataset.repeatable(self._sampler, packer.dtype.itemsize, packer.unpack, batch_size)
+
+    def _free_running(self, batch_size: int) -> tf.data.Dataset:
+        server = self._table.server
+        return dataset.free_running(
+            server.address, server.table, self._block, self.packer, batch_size, self._alarm
+        )
+
+    def _own_state(self) -> dict[str, Any]:
+        """What a checkpoint holds besides."""
+        return {}
+
+    def _set_own_state(self, state: dict[str, Any]) -> None: ...
+
     def _make_table(self, name: str, repeatable: bool) -> reverb.Table:
-        selectors = reverb.selectors
         return reverb.Table(
             name,
-            sampler=selectors.MaxHeap() if repeatable else selectors.Uniform(),
-            remover=selectors.Fifo(),
+            sampler=reverb.selectors.MaxHeap() if repeatable else self._selector(),
+            remover=reverb.selectors.Fifo(),
             max_size=self._max_blocks,
             rate_limiter=reverb.rate_limiters.MinSize(1),
             signature=self._block,
@@ -241,18 +272,18 @@ class Uniform(ServedReplay):
             )
 
     def _insert_block(self, block: np.ndarray) -> None:
-        def write(priority: float = 1.0) -> None:
-            self._table.insert(block, priority)
-
         self._num_blocks += 1
         if self._sampler is not None:
-            self._sampler.insert(write)
+            self._insert_for_sampler(block)
         else:
-            write()
+            self._table.insert(block, self._priority)
             if self._num_blocks % _FLUSH_EVERY == 0:
                 self._table.flush(_FLUSH_EVERY)
         if self._num_blocks % _RELEASE_EVERY == 0:
             release_freed_memory()
+
+    def _insert_for_sampler(self, block: np.ndarray) -> None:
+        self._sampler.insert(lambda priority: self._table.insert(block, priority))
 
     def _set_state(self, state: dict[str, Any]) -> None:
         try:
@@ -261,6 +292,7 @@ class Uniform(ServedReplay):
                 self._buffer.packed = state["pending"]
                 if self._sampler is not None:
                     self._sampler.set_state(state["sampler"])
+                self._set_own_state(state)
         except BaseException:
             self.close()
             raise

@@ -101,6 +101,8 @@ def _train_on_batch(agent: keras.Model, batch: Any, reset_metrics: bool) -> dict
     building.make_slots_early(agent)
     if reset_metrics:
         agent.reset_metrics()
+    if "key" in batch:
+        agent.make_room_for_priorities(len(batch["key"]))
     dataset, data = tf.data.Dataset.from_tensors(batch), None
     if not isinstance(agent.default_replay(), Queue):  # Examples of rollouts are what they are.
         data = OfflineData(agent, dataset, None)

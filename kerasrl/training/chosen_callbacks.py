@@ -12,6 +12,7 @@ from kerasrl.callbacks import Checkpoint, Evaluation, StepsPerSecond, Video
 from kerasrl.callbacks.collector import Collector
 from kerasrl.callbacks.monitors import warn_of_directions
 from kerasrl.callbacks.non_finite import NonFiniteCheck
+from kerasrl.callbacks.priorities import UpdatePriorities
 from kerasrl.errors import ArgumentError, ArgumentTypeError
 from kerasrl.training.fit_arguments import FitArguments
 from kerasrl.warning import warn
@@ -20,7 +21,10 @@ _EVALUATION_SEED_OFFSET = 1_000_000
 
 
 def all_callbacks(
-    agent: keras.Model, collects: bool, given: list[keras.callbacks.Callback]
+    agent: keras.Model,
+    collects: bool,
+    given: list[keras.callbacks.Callback],
+    priorities: bool = False,
 ) -> list[keras.callbacks.Callback]:
     """Adds the agent's own callbacks, and puts those first that others read the logs of.
 
@@ -28,6 +32,7 @@ def all_callbacks(
         agent: the agent.
         collects: bool, whether there are environments to collect in.
         given: list, the user's.
+        priorities: bool, whether the replay has priorities.
     """
     _check_given(agent, given)
     own = [
@@ -39,6 +44,8 @@ def all_callbacks(
         own = [callback for callback in own if not isinstance(callback, Collector)]
     if not any(isinstance(c, keras.callbacks.TerminateOnNaN) for c in given):
         own.append(NonFiniteCheck())
+    if priorities and not any(isinstance(c, UpdatePriorities) for c in given):
+        own.append(UpdatePriorities())
     listed = sorted([*own, *given], key=_rank)
     if collects:
         _check_collectors(agent, [c for c in listed if isinstance(c, Collector)])

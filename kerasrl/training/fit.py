@@ -67,9 +67,10 @@ def _with_environments(
         )
         data = offline.OfflineData(agent, x, asked.validation_data)
         return dataclasses.replace(run, offline=data)
+    replay = opening.choose_replay(agent, asked.replay, resources)
     environments = opening.open_environments(agent, x, asked, resources)
     batch_size = opening.check_batch_size(agent, asked.batch_size)
-    return dataclasses.replace(run, environments=environments, batch_size=batch_size)
+    return dataclasses.replace(run, replay=replay, environments=environments, batch_size=batch_size)
 
 
 def _with_callbacks(
@@ -77,7 +78,8 @@ def _with_callbacks(
 ) -> Run:
     """The run with all callbacks but Keras's own, in the order in which they are called."""
     given = [*chosen_callbacks.evaluation(asked), *asked.callbacks]
-    listed = chosen_callbacks.all_callbacks(agent, run.environments is not None, given)
+    priorities = run.replay is not None and run.replay.priorities
+    listed = chosen_callbacks.all_callbacks(agent, run.environments is not None, given, priorities)
     for callback in listed:
         if hasattr(callback, "close"):
             resources.callback(callback.close)
@@ -92,8 +94,7 @@ def _with_data(
     run = agent.run = dataclasses.replace(run, resumed=resume.find(agent, run))
     if run.environments is None:
         return run, run.offline.prepared(resume.rest_of(x, run, asked.steps_per_epoch))
-    replay = opening.open_replay(agent, run, asked.replay, resources)
-    run = agent.run = dataclasses.replace(run, replay=replay)
+    opening.open_replay(agent, run, resources)
     return run, opening.batches(agent, run, resources)
 
 

@@ -12,6 +12,7 @@ from kerasrl.private import ResumableModel
 from kerasrl.training import precision
 from kerasrl.training.ending import TrainFunction
 from kerasrl.training.layer_losses import has_layer_losses, layer_loss
+from kerasrl.training.new_priorities import NewPriorities
 from kerasrl.training.noise import stateless_normal
 
 _REGULARIZATION = "regularization_loss"
@@ -26,6 +27,11 @@ class Learner(ResumableModel):
     noise_seed: tf.Variable
     gradient_steps: tf.Variable
     _trackers: list[keras.metrics.Metric]
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        with self.distribute_strategy.scope():
+            self._new_priorities = NewPriorities()
 
     def minimize(
         self,
@@ -54,20 +60,57 @@ class Learner(ResumableModel):
 
         Args:
             batch: dict that `train_step` was given.
-            x: float32 `[B]`.
+            x: float32 `[B]`, or of the shape of the batch's `weight`.
 
         Returns:
-            float32 scalar, `sum(weight * x) / B`.
+            float32 scalar, `sum(weight * x) / size(x)`.
         """
         return tf.reduce_mean(batch["weight"] * x if "weight" in batch else x)
 
     def prioritize(self, batch: dict[str, Any], priorities: tf.Tensor) -> None:
         """Gives the items of a batch new priorities; does nothing where the replay has none.
 
+        They leave the step through variables; `fit` hands them to the replay after every execution,
+        and `take_priorities` gives them to whoever steps by hand.
+
         Args:
-            batch: dict that `train_step` was given.
-            priorities: float32 `[B]`, not negative, such as the size of the error.
+            batch: dict that `train_step` was given, with `key` where the replay has priorities.
+            priorities: float `[B]`, not negative, such as the size of the error.
+
+        Raises:
+            ArgumentError: when there is not one priority for every item.
         """
+        if "key" not in batch:
+            return
+        keys = batch["key"]
+        if not keys.shape.is_compatible_with(priorities.shape):
+            raise ArgumentError(
+                f"prioritize needs one priority for every item, {keys.shape}; received "
+                f"{priorities.shape}."
+            )
+        priorities = tf.cast(tf.stop_gradient(priorities), tf.float32)
+        self._new_priorities.write(tf.cast(keys, tf.int64), priorities)
+
+    def take_priorities(self) -> tuple[np.ndarray, np.ndarray]:
+        """The priorities of the gradient steps since the last time, for a replay.
+
+        By hand: `replay.update_priorities(*agent.take_priorities())` after `train_on_batch`.
+
+        Returns:
+            int64 `[M]`, the keys, and float32 `[M]`, their priorities; empty when `prioritize` was
+            not called, or batches had no keys.
+        """
+        return self._new_priorities.take()
+
+    def make_room_for_priorities(self, batch_size: int) -> None:
+        """Makes room for the priorities of all gradient steps of an execution.
+
+        Args:
+            batch_size: int, B over all replicas.
+        """
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        steps = int(self.steps_per_execution.numpy())
+        self._new_priorities.make_room(steps, batch_size // replicas)
 
     def layer_loss(self, *networks: Any) -> Any:
         """What the layers of networks add to their loss: regularisers, and `add_loss`.

@@ -103,22 +103,32 @@ def open_environments(
     return environments
 
 
-def open_replay(agent: keras.Model, run: Run, given: Any, resources: contextlib.ExitStack) -> Any:
-    """Opens the replay that was given; or one made here, which is closed with the run."""
+def choose_replay(agent: keras.Model, given: Any, resources: contextlib.ExitStack) -> Any:
+    """The replay that was given; or the agent's own, which is closed with the run.
+
+    Raises:
+        ArgumentTypeError: when it is not of the kind that the agent learns from.
+    """
     own = agent.default_replay()
-    if given is not None and not isinstance(given, type(own)):
+    if given is None:
+        resources.callback(own.close)
+        return own
+    if getattr(given, "consumed", None) != own.consumed:
+        kind = "gives each item once" if own.consumed else "samples its items again and again"
         raise ArgumentTypeError(
             f"{type(agent).__name__} learns from a kerasrl.replay.{type(own).__name__}; received "
-            f"replay={given!r}. Leave it out to have one made."
+            f"replay={given!r}. Pass a replay that {kind}, whose consumed is {own.consumed}, or "
+            "leave it out to have one made."
         )
-    replay = own if given is None else given
-    if given is None:
-        resources.callback(replay.close)
-    resources.callback(replay.finish)
+    return given
+
+
+def open_replay(agent: keras.Model, run: Run, resources: contextlib.ExitStack) -> None:
+    """Opens the run's replay for what its collector writes, or as a checkpoint has it."""
+    resources.callback(run.replay.finish)
     run.collector.prepare(agent)
     checkpoint = {} if run.resumed is None else {"checkpoint": run.resumed.replay}
-    replay.open(run.collector.experience_spec(), run.seed, **checkpoint)
-    return replay
+    run.replay.open(run.collector.experience_spec(), run.seed, **checkpoint)
 
 
 def batches(agent: keras.Model, run: Run, resources: contextlib.ExitStack) -> tf.data.Dataset:

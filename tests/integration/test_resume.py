@@ -1,5 +1,7 @@
 """A run that was broken off and gone on with ends as one that was not."""
 
+from pathlib import Path
+
 import pytest
 
 SCRIPT = """
@@ -7,6 +9,8 @@ import hashlib, os, random, signal, sys, warnings
 import numpy as np, tensorflow as tf
 tf.config.experimental.enable_op_determinism()
 import keras, kerasrl
+sys.path.insert(0, TESTS)
+from prioritized_dqn import PrioritizedDQN
 from kerasrl.callbacks import Checkpoint, Collect, CollectEpisodes, CollectRollouts
 
 what, directory = WHAT, DIRECTORY
@@ -25,6 +29,7 @@ def critic(outputs=1):
 RUNS = {
     "DQN": (lambda: kerasrl.DQN(n_step=3, normalize_observations=True), "CartPole-v1",
             lambda: Collect(2, 100), 24, 36),
+    "PrioritizedDQN": (lambda: PrioritizedDQN(), "CartPole-v1", lambda: Collect(2, 100), 24, 36),
     "SAC": (lambda: kerasrl.SAC(network(2, 3), critic()), "Pendulum-v1",
             lambda: Collect(1, 100), 24, 24),
     "DDPG": (lambda: kerasrl.DDPG(critic=critic()), "Pendulum-v1",
@@ -58,7 +63,8 @@ def replay_digest(replay):
     if not hasattr(replay, "capacity"):
         return info.current_size
     counts = info.rate_limiter_info.insert_stats.completed, info.current_size
-    return (*counts, replay.size, digest([replay._sampler.draw(32)]))
+    rows = replay._sampler.draw(32)[..., : replay.packer.dtype.itemsize]  # Keys are no item's.
+    return (*counts, replay.size, digest([rows]))
 
 for name in AGENTS:
     make, env, collect, steps_per_epoch, at = RUNS[name]
@@ -66,7 +72,9 @@ for name in AGENTS:
     agent = make()
     agent.compile(steps_per_execution={"PPO": 2, "A2C": 1, "REINFORCE": 1}.get(name, 4))
     queue = name in ("PPO", "A2C", "REINFORCE")
-    replay = kerasrl.replay.Queue() if queue else kerasrl.replay.Uniform(256)
+    prioritized = name == "PrioritizedDQN"
+    replay = (kerasrl.replay.Prioritized if prioritized else kerasrl.replay.Uniform)(256)
+    replay = kerasrl.replay.Queue() if queue else replay
     callbacks = [collect(), keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=10.0)]
     if what != "whole":
         callbacks.append(Checkpoint(f"{directory}/{name}", every_epochs=None))
@@ -106,12 +114,17 @@ def results(output):
     "agents",
     [
         ["SAC", "PPO"],
-        pytest.param(["DQN", "DDPG", "TD3", "D4PG", "A2C", "REINFORCE"], marks=pytest.mark.slow),
+        pytest.param(
+            ["DQN", "DDPG", "TD3", "D4PG", "A2C", "REINFORCE", "PrioritizedDQN"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=" ".join,
 )
 def test_a_resumed_run_ends_in_the_same_bits(run_python, tmp_path, agents):
-    script = SCRIPT.replace("DIRECTORY", repr(str(tmp_path))).replace("AGENTS", repr(agents))
+    script = SCRIPT.replace("DIRECTORY", repr(str(tmp_path)))
+    script = script.replace("TESTS", repr(str(Path(__file__).parent.parent)))
+    script = script.replace("AGENTS", repr(agents))
     whole, broken = run_python(
         script.replace("WHAT", "'whole'"), script.replace("WHAT", "'first'"), timeout=250
     )
