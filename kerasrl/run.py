@@ -1,11 +1,15 @@
-"""What a running `fit` is made of."""
+"""What a running `fit` is made of, and what callbacks see of it and of the agent."""
 
 import dataclasses
-from typing import Any
+import os
+from typing import Any, Protocol
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from kerasrl import envs
+from kerasrl.saving import Saved
 
 
 @dataclasses.dataclass
@@ -42,3 +46,69 @@ class Run:
     def collector(self) -> Any:
         """The callback that collects, in a run in environments; else None."""
         return next((c for c in self.callbacks if hasattr(c, "experience_spec")), None)
+
+
+class Fitted(Saved, Protocol):
+    """An agent that `fit` is at work on, as far as callbacks and checkpoints know it."""
+
+    run: Run
+    observation_space: Any
+    action_space: Any
+    env_steps: tf.Variable
+    gradient_steps: tf.Variable
+    settings: tuple[str, ...]
+    reward_scale: float
+    update_epochs: int
+    stop_training: bool
+    steps_per_execution: tf.Variable
+    history: keras.callbacks.History
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The running means that `train_step` returns."""
+
+    @property
+    def targets(self) -> list[Any]:
+        """The target networks."""
+
+    @property
+    def observation_normalizers(self) -> list[Any]:
+        """The layers that adapt to what is observed, those of target networks aside."""
+
+    def build(self, env: Any) -> None:
+        """Builds the networks for an environment, or sees that they are for its spaces."""
+
+    def adapt(self, observation: Any) -> None:
+        """Adapts the normalisers to a nest of observations `[M, ...]`."""
+
+    def policy(self, observation: Any) -> Any:
+        """Computes what exploring needs for a nest of observations `[B, ...]`."""
+
+    def explore(self, output: Any, rng: np.random.Generator) -> Any:
+        """Chooses actions to collect with, from what `policy` gave."""
+
+    def evaluate(self, x: Any, *, episodes: int = 10) -> Any:
+        """Runs greedy episodes."""
+
+    def get_weights(self) -> list[np.ndarray]:
+        """The variables' values."""
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The metrics' values by their names."""
+
+    def save(self, filepath: str | os.PathLike[str]) -> None:
+        """Writes the whole agent to a file."""
+
+    def export_policy(
+        self,
+        directory: str | os.PathLike[str],
+        format: str = "saved_model",
+        results: dict[str, float] | None = None,
+    ) -> None:
+        """Writes the policy for use without the agent."""
+
+
+class AgentCallback(keras.callbacks.Callback):
+    """A callback of kerasrl's own: `self.model` is an agent that `fit` is at work on."""
+
+    model: Fitted

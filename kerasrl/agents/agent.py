@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasrl.arguments import fraction, positive, seed_of, whole
+from kerasrl.arguments import fraction, positive, whole
 from kerasrl.callbacks import Collect
-from kerasrl.checkpoints import resume as resuming
+from kerasrl.checkpoints import resume
 from kerasrl.envs import FaultPolicy
 from kerasrl.errors import AgentStateError
 from kerasrl.experience import Experience, Transitions
@@ -19,6 +19,7 @@ from kerasrl.replay import Uniform
 from kerasrl.run import Run
 from kerasrl.training import building, evaluating, precision
 from kerasrl.training import fit as training
+from kerasrl.training.fit_arguments import FitArguments
 from kerasrl.training.keras_arguments import explaining
 from kerasrl.training.normalizing import Normalizing
 from kerasrl.training.persistent import Persistent
@@ -278,26 +279,22 @@ class Agent(Persistent):
             SpaceError: when the agent cannot serve the environment's spaces.
             Exception: whatever an environment raises, with a note that says which one and when.
         """
-        return training.fit(
-            self,
-            super().fit,
-            Run(
-                seed=seed_of(seed),
-                env_steps=None if env_steps is None else whole("env_steps", env_steps),
-                faults=FaultPolicy(on_env_error, max_env_restarts, env_timeout, nan_policy, strict),
-            ),
-            x,
+        asked = FitArguments(
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
+            env_steps=env_steps,
             batch_size=batch_size,
             num_envs=num_envs,
             replay=replay,
+            seed=seed,
             validation_data=validation_data,
             validation_freq=validation_freq,
             callbacks=callbacks,
             verbose=verbose,
             initial_epoch=initial_epoch,
+            faults=FaultPolicy(on_env_error, max_env_restarts, env_timeout, nan_policy, strict),
         )
+        return training.fit(self, super().fit, x, asked)
 
     @explaining
     def evaluate(
@@ -435,11 +432,10 @@ class Agent(Persistent):
             "name": self.name,
         }
 
-    def _maybe_load_initial_counters_from_ckpt(
-        self, steps_per_epoch: int | None, initial_epoch: int
-    ) -> tuple[int, int]:
-        """Keras asks here, when all callbacks have begun, for the epoch and step to begin with."""
-        begin = self.run and resuming.begin(self.run, initial_epoch, steps_per_epoch)
-        return begin or super()._maybe_load_initial_counters_from_ckpt(
-            steps_per_epoch, initial_epoch
-        )
+    def initial_counters(
+        self, initial_epoch: int, steps_per_epoch: int | None
+    ) -> tuple[int, int] | None:
+        """The epoch and the step in it that the run begins with, if it goes on from another."""
+        if self.run is None:
+            return None
+        return resume.begin(self.run, initial_epoch, steps_per_epoch)

@@ -9,6 +9,7 @@ from kerasrl.arguments import positive, whole
 from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import ArgumentError
 from kerasrl.policies import random_actions
+from kerasrl.policies.policy import PolicyStep
 from kerasrl.replay import TransitionWriter, transition_spec
 
 _ROUNDING = 1e-6
@@ -118,4 +119,4 @@ class Collect(Collector):
 
     def _write(self, action: np.ndarray) -> None:
         observation = self._observation
-        self._writer.append(observation, action, self._step(action))
+        self._writer.append(observation, PolicyStep(action), self._step(action))

@@ -4,12 +4,14 @@ import math
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from kerasrl.arguments import whole
 from kerasrl.callbacks.collector import check_replicas, within_bounds
 from kerasrl.callbacks.queue_collector import QueueCollector
 from kerasrl.errors import ArgumentError, EnvError
-from kerasrl.replay import RolloutWriter, rollout_spec
+from kerasrl.experience import RolloutBuffer, rollout_spec
+from kerasrl.policies import PolicySpec, PolicyStep
 
 
 class CollectEpisodes(QueueCollector):
@@ -41,7 +43,9 @@ class CollectEpisodes(QueueCollector):
     def experience_spec(self) -> dict[str, Any]:
         """One item: `episodes` episodes side by side."""
         spec = self._environments.spec
-        return rollout_spec(spec, self._policy.output, self.max_steps, self.episodes)
+        output = self._policy.output
+        policy_spec = PolicySpec(tf.TensorSpec(output.shape[1:], output.dtype))
+        return rollout_spec(spec, policy_spec, self.max_steps, self.episodes)
 
     def updates(self, env_steps: int) -> int:
         """Gradient steps that a budget of environment steps allows, were all episodes one long."""
@@ -65,7 +69,7 @@ class CollectEpisodes(QueueCollector):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Resets the environments."""
         super().on_train_begin(logs)
-        together = int(self.model._steps_per_execution.numpy())
+        together = int(self.model.steps_per_execution.numpy())
         if together > 1:
             raise ArgumentError(
                 f"steps_per_execution must be 1, as episodes are collected before every update; "
@@ -89,7 +93,7 @@ class CollectEpisodes(QueueCollector):
     def _collect(self) -> np.ndarray:
         if not self._at_start:
             self._restart(seed=None)
-        writer = RolloutWriter(self._replay.packer, self._env_steps)
+        writer = RolloutBuffer(self._replay.packer, self._env_steps)
         num_envs = self._environments.num_envs
         columns = [list(range(env, self.episodes, num_envs)) for env in range(num_envs)]
         times = np.zeros(num_envs, np.int64)
@@ -100,7 +104,7 @@ class CollectEpisodes(QueueCollector):
             active = np.array([bool(left) for left in columns]) & step.valid
             column = np.array([left[0] if left else 0 for left in columns])
             where = (times[active], column[active])
-            writer.write(where, observation, action, self._output, step, of=active)
+            writer.write(where, observation, PolicyStep(action, self._output), step, of=active)
             times += active
             ended = step.terminated | step.truncated
             truncated = active & step.truncated

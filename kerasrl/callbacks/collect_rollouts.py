@@ -4,12 +4,14 @@ import math
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from kerasrl.arguments import whole
 from kerasrl.callbacks.collector import check_replicas, within_bounds
 from kerasrl.callbacks.queue_collector import QueueCollector
 from kerasrl.errors import ArgumentError
-from kerasrl.replay import RolloutWriter, rollout_spec
+from kerasrl.experience import RolloutBuffer, rollout_spec
+from kerasrl.policies import PolicySpec, PolicyStep
 from kerasrl.warning import warn
 
 _LONG = 100_000  # Environment steps without the end of an episode.
@@ -39,7 +41,9 @@ class CollectRollouts(QueueCollector):
     def experience_spec(self) -> dict[str, Any]:
         """One rollout."""
         spec, num_envs = self._environments.spec, self._environments.num_envs
-        return rollout_spec(spec, self._policy.output, self.length, num_envs)
+        output = self._policy.output
+        policy_spec = PolicySpec(tf.TensorSpec(output.shape[1:], output.dtype))
+        return rollout_spec(spec, policy_spec, self.length, num_envs)
 
     def updates(self, env_steps: int) -> int:
         """Gradient steps that a budget of environment steps allows, of whole rollouts."""
@@ -66,7 +70,7 @@ class CollectRollouts(QueueCollector):
         """Resets the environments."""
         super().on_train_begin(logs)
         self._warned = False
-        together = int(self.model._steps_per_execution.numpy())
+        together = int(self.model.steps_per_execution.numpy())
         if self.updates_per_turn % together or (self.params["steps"] or 0) % together:
             raise ArgumentError(
                 f"steps_per_execution={together} must divide both the {self.updates_per_turn} "
@@ -104,14 +108,14 @@ class CollectRollouts(QueueCollector):
             )
 
     def _collect(self) -> np.ndarray:
-        writer = RolloutWriter(self._replay.packer, self._env_steps)
+        writer = RolloutBuffer(self._replay.packer, self._env_steps)
         following = writer.column("next_policy")
         truncations = []
         for t in range(self.length):
             observation = self._observation
             action = self.act(observation)
             step = self._step(within_bounds(action, self.model.action_space))
-            writer.write(t, observation, action, self._output, step)
+            writer.write(t, observation, PolicyStep(action, self._output), step)
             truncated = step.truncated & step.valid
             if np.count_nonzero(truncated):
                 # What follows a truncation is not what is acted on next.

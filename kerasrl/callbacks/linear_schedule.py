@@ -3,13 +3,12 @@
 import operator
 from typing import Any
 
-import keras
-
 from kerasrl.arguments import real, whole
 from kerasrl.errors import ArgumentError
+from kerasrl.run import AgentCallback
 
 
-class LinearSchedule(keras.callbacks.Callback):
+class LinearSchedule(AgentCallback):
     """Moves a weight of the agent from one value to another in a straight line, then holds it.
 
     Args:

@@ -3,15 +3,15 @@
 import math
 from typing import Any
 
-import keras
 import numpy as np
 
 from kerasrl.checkpoints.checkpoint import Checkpoint
 from kerasrl.errors import NonFiniteLoss
+from kerasrl.run import AgentCallback
 from kerasrl.warning import warn
 
 
-class NonFiniteCheck(keras.callbacks.Callback):
+class NonFiniteCheck(AgentCallback):
     """Ends the run with an error as soon as a figure of a gradient step is NaN or infinite.
 
     `fit` adds it, unless `keras.callbacks.TerminateOnNaN` was passed, which ends it without one.

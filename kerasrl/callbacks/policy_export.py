@@ -5,19 +5,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from kerasrl.arguments import whole
 from kerasrl.callbacks.evaluation import Evaluation
 from kerasrl.errors import ArgumentError
 from kerasrl.files.atomic import explained
 from kerasrl.policies import EXPORT_FORMATS
+from kerasrl.run import AgentCallback
 from kerasrl.warning import warn
 
 _RESULTS = ("episode_return", "episode_return_std", "episode_length")
 
 
-class PolicyExport(keras.callbacks.Callback):
+class PolicyExport(AgentCallback):
     """Exports the policy when it is the best one yet, and every so many epochs.
 
     The best one is in `best`, and the seventh epoch's in `epoch-0007`, each a directory that

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import keras
-
 from kerasrl.arguments import positive, whole
 from kerasrl.errors import ArgumentError
+from kerasrl.run import AgentCallback
 
 
-class TargetUpdate(keras.callbacks.Callback):
+class TargetUpdate(AgentCallback):
     """Sets how often and how far the agent's target networks move.
 
     The update itself is part of the agent's `train_step`, so that it happens after every gradient

@@ -24,13 +24,14 @@ from kerasrl.checkpoints.run_settings import (
 )
 from kerasrl.errors import ArgumentError, KerasRLError, LoadError, SaveError
 from kerasrl.files.nests import DAMAGE, read_nest, write_nest
+from kerasrl.run import AgentCallback, Fitted
 from kerasrl.saving.description import learning_rates
 from kerasrl.warning import warn
 
 _STREAM = 5  # Random numbers apart from those of whatever else has the run's seed.
 
 
-class Checkpoint(keras.callbacks.Callback):
+class Checkpoint(AgentCallback):
     """Keeps all of a run in a directory, and has a `fit` with the same directory go on from there.
 
     A directory is one run. Kept are the agent with its optimizers, the replay's contents, the
@@ -85,7 +86,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.latest: Path | None = None
         self._resources = contextlib.ExitStack()
 
-    def find(self, agent: keras.Model) -> Resumed | None:
+    def find(self, agent: Fitted) -> Resumed | None:
         """Opens the directory, and reads the newest whole checkpoint in it, if there is one.
 
         `fit` calls it before anything is changed.

@@ -2,23 +2,22 @@
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from kerasrl import saving
 from kerasrl.checkpoints.checkpoint import Checkpoint
 from kerasrl.checkpoints.resumed import Resumed
-from kerasrl.run import Run
+from kerasrl.run import Fitted, Run
 from kerasrl.warning import warn
 
 
-def find(agent: keras.Model, run: Run) -> Resumed | None:
+def find(agent: Fitted, run: Run) -> Resumed | None:
     """The checkpoint that the run goes on from, if there is one; nothing is changed yet."""
     checkpoint = _checkpoint(run)
     return None if checkpoint is None else checkpoint.find(agent)
 
 
-def restore(agent: keras.Model, run: Run) -> None:
+def restore(agent: Fitted, run: Run) -> None:
     """Puts the agent back, and has files of logs gone on with."""
     if run.resumed is None:
         return

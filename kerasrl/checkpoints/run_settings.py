@@ -2,18 +2,17 @@
 
 from typing import Any
 
-import keras
-
 from kerasrl import saving
 from kerasrl.checkpoints.resumed import Resumed
 from kerasrl.errors import MismatchError
 from kerasrl.files.differences import compare, table
+from kerasrl.run import Fitted
 from kerasrl.warning import warn
 
 _WAY_OUT = "Go on with that, or give this run a directory of its own."
 
 
-def settings_of(agent: keras.Model) -> dict[str, Any]:
+def settings_of(agent: Fitted) -> dict[str, Any]:
     """What has to be the same in a run that goes on."""
     run, collector = agent.run, agent.run.collector
     return {
@@ -25,7 +24,7 @@ def settings_of(agent: keras.Model) -> dict[str, Any]:
     }
 
 
-def check_same_run(agent: keras.Model, resumed: Resumed) -> None:
+def check_same_run(agent: Fitted, resumed: Resumed) -> None:
     """Raises `MismatchError` when a checkpoint is of another agent, or of other settings.
 
     Args:

@@ -3,111 +3,128 @@
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from kerasrl.arguments import whole
 from kerasrl.envs import EnvSpec, Step
+from kerasrl.errors import ArgumentError
+from kerasrl.experience.experience import Experience, Sink
 from kerasrl.experience.packing import Packer
+from kerasrl.experience.rollout_buffer import RolloutBuffer, rollout_spec
+from kerasrl.policies.policy import Policy, PolicySpec, PolicyStep
+
+_NOTHING = PolicySpec()
 
 
-def rollout_spec(spec: EnvSpec, policy: tf.TensorSpec, length: int, columns: int) -> dict[str, Any]:
-    """A rollout as nests of `tf.TensorSpec`, every one of them `[T, N, ...]`.
+class Rollouts(Experience):
+    """Pieces of `length` steps of all environments; episodes go on from one to the next.
 
-    `observation` is the environment's; `action` what the policy drew, before any clipping;
-    `reward` float32. `discount` is 0 where the episode terminated and 1 elsewhere; `ended` is True
-    where it terminated or was truncated, or where the environment failed at the next step.
-    `valid` is False where nothing was learned: where an environment took a step of its own to
-    reset or failed, and after the end of a whole episode. `policy` is what `agent.policy` gave for
-    `observation`, and `next_policy` what it gave for the real next observation: the last one of the
-    episode at a truncation or before a failure, undefined at a termination.
-    `env_steps`, int64, is how many the agent had seen in its life when the rollout was begun, and
-    tells it from every other.
+    An item is `[length, N, ...]`, see `kerasrl.replay.rollout_spec`.
 
     Args:
-        spec: `EnvSpec` of one environment.
-        policy: `tf.TensorSpec` of what `agent.policy` gives, `[B, ...]`.
-        length: int, T.
-        columns: int, N: environments, or episodes.
+        length: int, steps of each environment in a rollout.
     """
 
-    def stacked(leaf: tf.TensorSpec) -> tf.TensorSpec:
-        return tf.TensorSpec((length, columns, *leaf.shape), leaf.dtype)
+    def __init__(self, length: int = 128):
+        self.length = whole("length", length)
 
-    output = tf.TensorSpec(policy.shape[1:], policy.dtype)
-    one = {
-        "observation": spec.observation,
-        "action": spec.action,
-        "reward": tf.TensorSpec((), tf.float32),
-        "discount": tf.TensorSpec((), tf.float32),
-        "ended": tf.TensorSpec((), tf.bool),
-        "valid": tf.TensorSpec((), tf.bool),
-        "policy": output,
-        "next_policy": output,
-        "env_steps": tf.TensorSpec((), tf.int64),
-    }
-    return tf.nest.map_structure(stacked, one)
+    def spec(
+        self, env_spec: EnvSpec, policy_spec: PolicySpec = _NOTHING, num_envs: int = 1
+    ) -> dict[str, Any]:
+        """One rollout, with what the policy gave and stored."""
+        return rollout_spec(env_spec, policy_spec, self.length, num_envs)
+
+    def writer(
+        self, sink: Sink, num_envs: int = 1, policy: Policy | None = None
+    ) -> "RolloutWriter":
+        """Makes a `RolloutWriter`."""
+        return RolloutWriter(sink, num_envs, self.length, policy)
 
 
 class RolloutWriter:
-    """A rollout while it is being written; all zeros, and nothing valid, to begin with.
+    """Turns the steps of N environments into rollouts.
 
     Args:
-        packer: `Packer` of a `rollout_spec`.
-        env_steps: int, those of the agent's life so far.
+        sink: the replay to write to.
+        num_envs: int, N.
+        length: int, T.
+        policy: the policy that acts; None where the replay holds nothing of its output.
 
     Attributes:
-        packed: structured array `[1]`, the rollout as a replay takes it.
+        items: int, rollouts written since it was made.
+        env_steps: int, see `kerasrl.experience.Writer`; a rollout tells that of its beginning.
+
+    Raises:
+        ArgumentError: when there is no policy, and the replay holds what one gives.
+        ReplayError: when the replay is not open, and so does not know what it is to hold.
     """
 
-    def __init__(self, packer: Packer, env_steps: int):
-        self.packed = packer.rows(1)
-        self._fields = packer.fields
-        self.column("env_steps")[:] = env_steps
+    def __init__(self, sink: Sink, num_envs: int, length: int, policy: Policy | None = None):
+        self.items = self.env_steps = 0
+        self._sink, self._packer = sink, sink.packer
+        self._length = length
+        self._output = outputs_of(policy, self._packer)
+        self._buffer = RolloutBuffer(self._packer, 0)
+        self._time = 0
+        # What follows a truncation is not what is acted on next.
+        self._truncated = np.zeros((length, num_envs), bool)
 
-    def column(self, key: str) -> np.ndarray:
-        """The `[T, N, ...]` array of a column of one leaf."""
-        (field,) = self._fields[key]
-        return self.packed[field][0]
-
-    def write(
-        self,
-        where: Any,
-        observation: list[np.ndarray],
-        action: np.ndarray,
-        output: np.ndarray,
-        step: Step,
-        of: Any = slice(None),
-    ) -> None:
-        """Writes one step of some environments.
+    def append(self, observation: list[np.ndarray], acted: PolicyStep, step: Step) -> None:
+        """Adds one step of every environment.
 
         Args:
-            where: index into `[T, N]`: the time, or arrays of times and columns.
             observation: list of `[N, ...]` leaf arrays that was acted on.
-            action: `[N, ...]` array that the policy drew.
-            output: `[N, ...]` array that `agent.policy` gave.
+            acted: the `PolicyStep` that was taken; its `action` as it was drawn.
             step: the `Step` that followed.
-            of: index into `[N]`: the environments to write; all of them by default.
         """
-        for field, leaf in zip(self._fields["observation"], observation, strict=True):
-            self.packed[field][0][where] = leaf[of]
-        self.column("action")[where] = action[of]
-        self.column("reward")[where] = step.reward[of]
-        self.column("discount")[where] = ~step.terminated[of]
-        self.column("ended")[where] = (step.terminated | step.truncated)[of]
-        self.column("valid")[where] = step.valid[of]
-        self.column("policy")[where] = output[of]
+        t = self._time
+        if t == 0:
+            self._buffer = RolloutBuffer(self._packer, self.env_steps)
+            self._truncated[:] = False
+        self._buffer.write(t, observation, acted, step)
+        truncated = step.truncated & step.valid
+        if np.count_nonzero(truncated):
+            self._truncated[t] = truncated
+            output = self._output(step.next_observation)
+            self._buffer.write_next_policy((t, truncated), output, of=truncated)
+        if t and np.count_nonzero(step.cut):
+            # The step before was the last; what it led to was acted on in this one.
+            self._buffer.column("ended")[t - 1, step.cut] = True
+        self.env_steps += np.count_nonzero(step.valid)
+        self._time += 1
+        if self._time == self._length:
+            self._write(step)
 
-    def drop(self, column: int) -> None:
-        """Takes back all that was written to a column."""
-        for key, fields in self._fields.items():
-            if key != "env_steps":
-                for field in fields:
-                    self.packed[field][0][:, column] = 0
+    def get_state(self) -> dict[str, Any]:
+        """The rollout that is begun and not yet written."""
+        packed = self._buffer.packed.copy() if self._time else None
+        return {"packed": packed, "truncated": self._truncated.copy(), "time": self._time}
 
-    def fill(self) -> None:
-        """Repeats the first observation and action where nothing is valid.
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on where `get_state` was called."""
+        if state["packed"] is not None:
+            self._buffer.packed[:] = state["packed"]
+        self._truncated[:] = state["truncated"]
+        self._time = state["time"]
 
-        Zeros are not of every space, and a network may have no finite answer to them.
-        """
-        rest = ~self.column("valid")
-        for field in (*self._fields["observation"], *self._fields["action"]):
-            self.packed[field][0][rest] = self.packed[field][0][0, 0]
+    def _write(self, step: Step) -> None:
+        self._buffer.follow(self._output(step.observation), self._truncated)
+        self._time = 0
+        self.items += 1
+        self._sink.insert(self._buffer.packed)
+
+
+def outputs_of(policy: Policy | None, packer: Packer) -> Any:
+    """What gives the outputs for observations that are not acted on; nothing if none are stored.
+
+    Raises:
+        ArgumentError: when they are stored, and there is no policy.
+    """
+    if not packer.fields["policy"]:
+        return lambda observation: ()
+    if policy is None:
+        raise ArgumentError(
+            "the writer of rollouts needs the policy that acts, as the replay holds what it gives "
+            "for observations that are not acted on; received policy=None. Pass "
+            "writer(replay, num_envs, policy)."
+        )
+    return policy.output

@@ -7,8 +7,11 @@ import tensorflow as tf
 
 from kerasrl.arguments import fraction, whole
 from kerasrl.envs import EnvSpec, Step
-from kerasrl.experience.experience import Experience, Sink
-from kerasrl.policies.policy import Policy, PolicySpec
+from kerasrl.experience.experience import Experience, Sink, check_info, with_info
+from kerasrl.policies.policy import Policy, PolicySpec, PolicyStep
+
+_COLUMNS = ("observation", "action", "reward", "discount", "next_observation")
+_NOTHING = PolicySpec()
 
 
 def transition_spec(spec: EnvSpec) -> dict[str, Any]:
@@ -42,6 +45,10 @@ class TransitionWriter:
         n_step: int, n >= 1.
         discount: float, per step, for summing the rewards within a transition.
 
+    Attributes:
+        items: int, transitions written since it was made.
+        env_steps: int, see `kerasrl.experience.Writer`; transitions do not tell it.
+
     Raises:
         ArgumentError: when `n_step` is less than 1.
         ReplayError: when the replay is not open, and so does not know what it is to hold.
@@ -52,8 +59,10 @@ class TransitionWriter:
 
     def __init__(self, sink: Sink, num_envs: int, n_step: int, discount: float):
         n_step, discount = whole("n_step", n_step), fraction("discount", discount)
+        self.items = self.env_steps = 0
         self._sink = sink
         self._fields = sink.packer.fields
+        self._info = tuple(key for key in self._fields if key not in _COLUMNS)
         (self._reward,), (self._bootstrap,) = self._fields["reward"], self._fields["discount"]
         self._n_step = n_step
         self._discounts = discount ** np.arange(n_step)
@@ -62,17 +71,22 @@ class TransitionWriter:
         self._open = np.zeros(num_envs, np.int64)  # Transitions begun and not yet written.
         self._time = 0
 
-    def append(self, observation: list[np.ndarray], action: np.ndarray, step: Step) -> None:
+    def append(self, observation: list[np.ndarray], acted: PolicyStep, step: Step) -> None:
         """Adds one step of every environment.
 
         Args:
             observation: list of `[N, ...]` leaf arrays that was acted on.
-            action: `[N, ...]` array.
+            acted: the `PolicyStep` that was taken; its `info` is stored in the transition that
+                begins with it.
             step: the `Step` that followed.
         """
         began = self._window[self._time % self._n_step]
         self._set(began, "observation", observation)
-        self._set(began, "action", [action])
+        self._set(began, "action", [acted.action])
+        if self._info:
+            check_info(self._info, acted)
+            for key in self._info:
+                self._set(began, key, [acted.info[key]])
         began[self._reward] = 0.0
         self._open += step.valid
         ended = step.valid & (step.terminated | step.truncated)
@@ -107,6 +121,7 @@ class TransitionWriter:
             return
         rows[self._bootstrap] = np.where(step.terminated, 0.0, self._discounts[age])
         self._set(rows, "next_observation", step.next_observation)
+        self.items += count
         self._sink.insert(rows if count == len(rows) else rows[complete])
 
     def _set(self, rows: np.ndarray, key: str, leaves: list[np.ndarray]) -> None:
@@ -126,10 +141,14 @@ class Transitions(Experience):
         self.n_step = whole("n_step", n_step)
         self.discount = fraction("discount", discount)
 
-    def spec(self, env_spec: EnvSpec, policy_spec: PolicySpec, num_envs: int) -> dict[str, Any]:
-        """One transition."""
-        return transition_spec(env_spec) | dict(policy_spec.info)
+    def spec(
+        self, env_spec: EnvSpec, policy_spec: PolicySpec = _NOTHING, num_envs: int = 1
+    ) -> dict[str, Any]:
+        """One transition, see `transition_spec`, and what the policy stored at its first step."""
+        return with_info(transition_spec(env_spec), policy_spec.info)
 
-    def writer(self, sink: Sink, num_envs: int, policy: Policy) -> Any:
+    def writer(
+        self, sink: Sink, num_envs: int = 1, policy: Policy | None = None
+    ) -> TransitionWriter:
         """Makes a `TransitionWriter`."""
         return TransitionWriter(sink, num_envs, self.n_step, self.discount)

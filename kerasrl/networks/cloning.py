@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kerasrl.errors import NetworkError
 from kerasrl.networks.pairing import Pairing, all_layers
+from kerasrl.private import rename
 
 _TOLERANCE = 1e-3
 _SIZE = 2  # Of dimensions that may be of any size.
@@ -114,7 +115,7 @@ def twin(critic: keras.Model, inputs: list[Any]) -> keras.Model:
             f"the twin of {critic.name} starts with the very same weights, so that two are no "
             "better than one. Leave the seed= out of its initializers."
         )
-    second._name = f"{critic.name}_twin"
+    rename(second, f"{critic.name}_twin")
     values = keras.layers.Concatenate()([critic(inputs), second(inputs)])
     return keras.Model(inputs, values, name=f"twin_{critic.name}")
 

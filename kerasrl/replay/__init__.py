@@ -1,6 +1,7 @@
 """Replay: where experience is stored and sampled from."""
 
-from kerasrl.experience.rollouts import RolloutWriter, rollout_spec
+from kerasrl.experience.rollout_buffer import rollout_spec
+from kerasrl.experience.rollouts import RolloutWriter
 from kerasrl.experience.transitions import TransitionWriter, transition_spec
 from kerasrl.replay.queue import Queue
 from kerasrl.replay.replay import Replay

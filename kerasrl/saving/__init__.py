@@ -3,11 +3,14 @@
 from kerasrl.files.atomic import replacing_directory, replacing_file
 from kerasrl.saving.loading import load, load_weights, pickled, unpickled
 from kerasrl.saving.restoring import check_same, restore
+from kerasrl.saving.saved import Savable, Saved
 from kerasrl.saving.untrusted.limits import check_call
 from kerasrl.saving.weights import is_compiled, make_slots
 from kerasrl.saving.writing import agent_path, save_agent, save_weights, weights_path
 
 __all__ = [
+    "Savable",
+    "Saved",
     "agent_path",
     "check_call",
     "check_same",

@@ -13,6 +13,7 @@ import numpy as np
 
 from kerasrl.errors import AgentStateError, KerasRLError, LoadError
 from kerasrl.files.archive import Archive, read_archive, read_file
+from kerasrl.saving.saved import Saved
 from kerasrl.saving.untrusted.configs import check_config
 from kerasrl.saving.untrusted.hdf5 import read_arrays
 from kerasrl.saving.untrusted.limits import bounded_variables, check_called, checking_calls
@@ -64,9 +65,7 @@ def load(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = N
         return agent
 
 
-def load_weights(
-    agent: keras.Model, path: str | os.PathLike[str], skip_mismatch: bool = False
-) -> None:
+def load_weights(agent: Saved, path: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
     """Sets an agent's variables to those of a `.weights.h5` file, safely.
 
     An optimizer that either the agent or the file is without stays as it is.
@@ -116,7 +115,7 @@ def unpickled(data: bytes) -> Any:
         return agent
 
 
-def pickled(agent: keras.Model) -> bytes:
+def pickled(agent: Saved) -> bytes:
     """The `.keras` file of an agent, built and compiled or not."""
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "You are saving a model that has not yet been built")

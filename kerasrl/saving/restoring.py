@@ -11,12 +11,13 @@ from kerasrl.files.archive import read_archive
 from kerasrl.files.differences import compare, table
 from kerasrl.saving.description import describe, learning_rates
 from kerasrl.saving.loading import reading
+from kerasrl.saving.saved import Saved
 from kerasrl.saving.untrusted.hdf5 import read_arrays
 from kerasrl.saving.versions import check_versions
 from kerasrl.saving.weights import is_compiled, make_slots, matched, put
 
 
-def restore(agent: keras.Model, path: str | os.PathLike[str]) -> None:
+def restore(agent: Saved, path: str | os.PathLike[str]) -> None:
     """Sets an agent's variables to those of the file, its optimizers' and learning rates included.
 
     The file is not trusted, and nothing is made of what it says. No variable is touched unless the
@@ -48,7 +49,7 @@ def restore(agent: keras.Model, path: str | os.PathLike[str]) -> None:
             getattr(agent, name).learning_rate = rates[name]
 
 
-def check_same(agent: keras.Model, path: str | os.PathLike[str]) -> None:
+def check_same(agent: Saved, path: str | os.PathLike[str]) -> None:
     """Compares an agent with the one in a file, as `restore` does, and changes nothing.
 
     Raises:
@@ -61,7 +62,7 @@ def check_same(agent: keras.Model, path: str | os.PathLike[str]) -> None:
         _check_same(agent, archive.config)
 
 
-def _check_same(agent: keras.Model, there: dict[str, Any]) -> None:
+def _check_same(agent: Saved, there: dict[str, Any]) -> None:
     here = json.loads(json.dumps(keras.saving.serialize_keras_object(agent)))
     rows = compare(describe(here), describe(there))
     others = [row for row in rows if row[0] == "class"] or rows

@@ -17,6 +17,7 @@ import numpy as np
 from kerasrl.errors import LoadError, MismatchError, SaveError
 from kerasrl.files.archive import read_archive
 from kerasrl.files.differences import compare, table
+from kerasrl.saving.saved import Saved
 from kerasrl.saving.untrusted.hdf5 import read_arrays
 from kerasrl.warning import warn
 
@@ -40,7 +41,7 @@ class _Holder(keras.Model):
         return {}
 
 
-def arrays_of(agent: keras.Model) -> dict[str, np.ndarray]:
+def arrays_of(agent: Saved) -> dict[str, np.ndarray]:
     """Copies the agent's variables, those of its optimizers included.
 
     Returns:
@@ -66,7 +67,7 @@ def packed(arrays: dict[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def matched(agent: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def matched(agent: Saved, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Picks the arrays that are the agent's variables, comparing names, shapes and dtypes.
 
     Those that a network was trained with before it became the agent's are of no more use.
@@ -108,7 +109,7 @@ def _of_later_versions(
     return added
 
 
-def with_own_optimizers(agent: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def with_own_optimizers(agent: Saved, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Has an optimizer that either the agent or the file is without stay as it is in the agent."""
     here = arrays_of(agent)
     either = _optimizers(here) ^ _optimizers(arrays)
@@ -122,7 +123,7 @@ def without_optimizers(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array for name, array in arrays.items() if _owner(name) not in left_out}
 
 
-def with_own_mismatches(agent: keras.Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def with_own_mismatches(agent: Saved, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Has variables that the file has not, or of another shape, stay as they are in the agent.
 
     A warning lists them.
@@ -136,7 +137,7 @@ def with_own_mismatches(agent: keras.Model, arrays: dict[str, np.ndarray]) -> di
     return here | {name: arrays[name] for name in same}
 
 
-def put(agent: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+def put(agent: Saved, arrays: dict[str, np.ndarray]) -> None:
     """Sets the agent's variables to arrays that `matched` gave.
 
     On several replicas the running means of an epoch are left out: Keras cannot set what replicas
@@ -156,12 +157,12 @@ def put(agent: keras.Model, arrays: dict[str, np.ndarray]) -> None:
             raise LoadError(f"some variables could not be set: {', '.join(skipped)}.")
 
 
-def is_compiled(agent: keras.Model) -> bool:
+def is_compiled(agent: Saved) -> bool:
     """Whether `compile` was called."""
     return getattr(agent, "optimizer", None) is not None
 
 
-def make_slots(agent: keras.Model) -> None:
+def make_slots(agent: Saved) -> None:
     """Makes the variables of a compiled agent's optimizers, which Keras does at the first step.
 
     Raises:

@@ -11,6 +11,7 @@ import keras
 from kerasrl.errors import ArgumentError, SaveError, UnsafeFileError
 from kerasrl.files.archive import CONFIG, METADATA, WEIGHTS, read_archive
 from kerasrl.files.atomic import explained, replacing_file
+from kerasrl.saving.saved import Saved
 from kerasrl.saving.untrusted.configs import check_savable
 from kerasrl.saving.untrusted.hdf5 import read_arrays
 from kerasrl.saving.weights import arrays_of, make_slots, packed, without_optimizers
@@ -49,9 +50,7 @@ def weights_path(path: str | os.PathLike[str]) -> Path:
     return Path(name if name.endswith(".h5") else f"{name}{_WEIGHTS}")
 
 
-def save_agent(
-    agent: keras.Model, path: str | os.PathLike[str], include_optimizer: bool = True
-) -> None:
+def save_agent(agent: Saved, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
     """Writes the whole of an agent to a `.keras` file, which takes the place of an earlier one.
 
     The file is the one that `keras.Model.save` writes; its comment says the version of kerasrl.
@@ -93,7 +92,7 @@ def _leave_optimizers_out(path: Path) -> None:
             rewritten.writestr(name, content)
 
 
-def save_weights(agent: keras.Model, path: str | os.PathLike[str]) -> None:
+def save_weights(agent: Saved, path: str | os.PathLike[str]) -> None:
     """Writes an agent's variables to a `.weights.h5` file, which takes the place of an earlier one.
 
     Args:
@@ -112,7 +111,7 @@ def save_weights(agent: keras.Model, path: str | os.PathLike[str]) -> None:
         partial.write_bytes(data)
 
 
-def _write(agent: keras.Model, path: Path) -> None:
+def _write(agent: Saved, path: Path) -> None:
     try:
         keras.Model.save(agent, path, save_format="keras_v3")  # "keras" is h5 in some threads.
     except TypeError as error:

@@ -1,6 +1,5 @@
 """Which callbacks a run has: the agent's own and the user's, in their order."""
 
-import contextlib
 import os
 from typing import Any
 
@@ -14,37 +13,36 @@ from kerasrl.callbacks.collector import Collector
 from kerasrl.callbacks.monitors import warn_of_directions
 from kerasrl.callbacks.non_finite import NonFiniteCheck
 from kerasrl.errors import ArgumentError, ArgumentTypeError
-from kerasrl.run import Run
+from kerasrl.training.fit_arguments import FitArguments
 from kerasrl.warning import warn
 
 _EVALUATION_SEED_OFFSET = 1_000_000
 
 
 def all_callbacks(
-    agent: keras.Model,
-    run: Run,
-    resources: contextlib.ExitStack,
-    given: list[keras.callbacks.Callback],
+    agent: keras.Model, collects: bool, given: list[keras.callbacks.Callback]
 ) -> list[keras.callbacks.Callback]:
-    """Adds the agent's own callbacks, and puts those first that others read the logs of."""
+    """Adds the agent's own callbacks, and puts those first that others read the logs of.
+
+    Args:
+        agent: the agent.
+        collects: bool, whether there are environments to collect in.
+        given: list, the user's.
+    """
     _check_given(agent, given)
     own = [
         callback
         for callback in agent.default_callbacks()
         if not any(_replaces(other, callback) for other in given)
     ]
-    if run.environments is None:
+    if not collects:
         own = [callback for callback in own if not isinstance(callback, Collector)]
     if not any(isinstance(c, keras.callbacks.TerminateOnNaN) for c in given):
         own.append(NonFiniteCheck())
     listed = sorted([*own, *given], key=_rank)
-    if run.environments is not None:
+    if collects:
         _check_collectors(agent, [c for c in listed if isinstance(c, Collector)])
     warn_of_directions(listed)
-    run.callbacks = listed
-    for callback in listed:
-        if hasattr(callback, "close"):
-            resources.callback(callback.close)
     return listed
 
 
@@ -107,11 +105,11 @@ def _rank(callback: keras.callbacks.Callback) -> int:
     return next(ranks, len(order))
 
 
-def check_shared(run: Run, x: Any, listed: list[keras.callbacks.Callback]) -> None:
+def check_shared(environments: Any, x: Any, listed: list[keras.callbacks.Callback]) -> None:
     """Warns when episodes are evaluated or filmed in the very environment that is trained on."""
     given = isinstance(x, gym.Env | gym.vector.VectorEnv)
     if given and any(isinstance(c, Evaluation | Video) and c.env is x for c in listed):
-        run.environments.expect_others()
+        environments.expect_others()
         warn(
             "the environment that is trained on is evaluated in too: this breaks off the episode "
             "that is being collected. Give validation_data, Evaluation and Video environments of "
@@ -119,10 +117,10 @@ def check_shared(run: Run, x: Any, listed: list[keras.callbacks.Callback]) -> No
         )
 
 
-def evaluation(env: Any, validation_freq: int, seed: int | None) -> list[Any]:
+def evaluation(asked: FitArguments) -> list[Any]:
     """The `Evaluation` that `validation_data` stands for, if any."""
-    every_epochs = whole("validation_freq", validation_freq)
-    if env is None:
+    every_epochs = whole("validation_freq", asked.validation_freq)
+    if asked.validation_data is None:
         return []
-    seed = None if seed is None else seed + _EVALUATION_SEED_OFFSET
-    return [Evaluation(env, every_epochs=every_epochs, seed=seed)]
+    seed = None if asked.seed is None else asked.seed + _EVALUATION_SEED_OFFSET
+    return [Evaluation(asked.validation_data, every_epochs=every_epochs, seed=seed)]

@@ -1,84 +1,44 @@
 """What `Agent.fit` does, from opening the environments to closing them."""
 
+import contextlib
+import dataclasses
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kerasrl.arguments import whole
-from kerasrl.checkpoints import resume as resuming
+from kerasrl.checkpoints import resume
 from kerasrl.errors import EnvWorkerError, KerasRLError
 from kerasrl.run import Run
 from kerasrl.training import building, chosen_callbacks, offline, opening, run_callbacks, run_length
 from kerasrl.training.ending import CarriedError
+from kerasrl.training.fit_arguments import FitArguments
 from kerasrl.training.interruption import Interrupted, Interruption
 
 _OF_THE_DATA = (tf.errors.OpError, ValueError, StopIteration)
 
 
-def fit(
-    agent: keras.Model,
-    keras_fit: Any,
-    run: Run,
-    x: Any,
-    *,
-    epochs: int | None,
-    steps_per_epoch: int | None,
-    batch_size: int | None,
-    num_envs: int,
-    replay: Any,
-    validation_data: Any,
-    validation_freq: int,
-    callbacks: list[keras.callbacks.Callback] | None,
-    verbose: str | int,
-    initial_epoch: int,
-) -> keras.callbacks.History:
+def fit(agent: keras.Model, keras_fit: Any, x: Any, asked: FitArguments) -> keras.callbacks.History:
     """Trains an agent; see `Agent.fit`.
 
     Args:
         agent: the agent.
         keras_fit: `keras.Model.fit` of the agent.
-        run: `Run`, which the callbacks see.
-        x: as for `Agent.fit`, like all that follows.
+        x: as for `Agent.fit`.
+        asked: `FitArguments`.
     """
-    verbose = run_callbacks.verbosity(verbose)
-    epochs = whole("epochs", epochs, least=0, optional=True)
-    if steps_per_epoch is not None:
-        steps_per_epoch = whole("steps_per_epoch", steps_per_epoch)
-    if batch_size is not None:
-        batch_size = whole("batch_size", batch_size)
-    num_envs = whole("num_envs", num_envs)
-    initial_epoch = whole("initial_epoch", initial_epoch, least=0)
+    run = Run(seed=asked.seed, env_steps=asked.env_steps, faults=asked.faults)
     with Interruption() as interruption, opening.running(agent, run) as resources:
-        opening.seed_everything(agent, run.seed)
-        if isinstance(x, tf.data.Dataset):
-            offline.check_offline(
-                env_steps=run.env_steps,
-                batch_size=batch_size,
-                replay=replay,
-                num_envs=None if num_envs == 1 else num_envs,
-            )
-            run.offline = offline.OfflineData(agent, x, validation_data)
-        else:
-            opening.open_environments(agent, run, resources, x, num_envs)
-            run.batch_size = opening.check_batch_size(agent, batch_size)
-        given = chosen_callbacks.evaluation(validation_data, validation_freq, run.seed)
-        given += [] if callbacks is None else tf.nest.flatten(callbacks)
-        listed = chosen_callbacks.all_callbacks(agent, run, resources, given)
-        chosen_callbacks.check_shared(run, x, listed)
-        run.resumed = resuming.find(agent, run)
-        if run.environments is not None:
-            dataset = opening.open_replay(agent, run, resources, replay)
-        else:
-            dataset = run.offline.prepared(resuming.rest_of(x, run, steps_per_epoch))
+        opening.seed_everything(agent, asked.seed)
+        run = agent.run = _with_environments(agent, run, x, asked, resources)
+        run = agent.run = _with_callbacks(agent, run, x, asked, resources)
+        run, dataset = _with_data(agent, run, x, asked, resources)
         building.check_optimizers(agent)
         building.make_slots_early(agent)
-        resuming.restore(agent, run)
-        epochs, steps_per_epoch = run_length.length(run, epochs, steps_per_epoch, initial_epoch)
-        if verbose:
-            run_length.say_what_is_more(run)
+        resume.restore(agent, run)
+        epochs, steps_per_epoch = run_length.length(run, asked)
         run.keras_callbacks = run_callbacks.keras_callbacks(
-            agent, interruption, epochs, steps_per_epoch, verbose
+            agent, interruption, epochs, steps_per_epoch, asked.verbose
         )
         resources.callback(run.keras_callbacks.close)
         return _train(
@@ -88,10 +48,53 @@ def fit(
             dataset,
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
-            initial_epoch=initial_epoch,
+            initial_epoch=asked.initial_epoch,
             callbacks=run.keras_callbacks,
             verbose=0,  # The progress bar is among the callbacks.
         )
+
+
+def _with_environments(
+    agent: keras.Model, run: Run, x: Any, asked: FitArguments, resources: contextlib.ExitStack
+) -> Run:
+    """The run with its environments, or with the dataset in their place; the agent is built."""
+    if isinstance(x, tf.data.Dataset):
+        offline.check_offline(
+            env_steps=asked.env_steps,
+            batch_size=asked.batch_size,
+            replay=asked.replay,
+            num_envs=None if asked.num_envs == 1 else asked.num_envs,
+        )
+        data = offline.OfflineData(agent, x, asked.validation_data)
+        return dataclasses.replace(run, offline=data)
+    environments = opening.open_environments(agent, x, asked, resources)
+    batch_size = opening.check_batch_size(agent, asked.batch_size)
+    return dataclasses.replace(run, environments=environments, batch_size=batch_size)
+
+
+def _with_callbacks(
+    agent: keras.Model, run: Run, x: Any, asked: FitArguments, resources: contextlib.ExitStack
+) -> Run:
+    """The run with all callbacks but Keras's own, in the order in which they are called."""
+    given = [*chosen_callbacks.evaluation(asked), *asked.callbacks]
+    listed = chosen_callbacks.all_callbacks(agent, run.environments is not None, given)
+    for callback in listed:
+        if hasattr(callback, "close"):
+            resources.callback(callback.close)
+    chosen_callbacks.check_shared(run.environments, x, listed)
+    return dataclasses.replace(run, callbacks=listed)
+
+
+def _with_data(
+    agent: keras.Model, run: Run, x: Any, asked: FitArguments, resources: contextlib.ExitStack
+) -> tuple[Run, tf.data.Dataset]:
+    """The run with its replay, as a checkpoint has it, and the dataset that is trained on."""
+    run = agent.run = dataclasses.replace(run, resumed=resume.find(agent, run))
+    if run.environments is None:
+        return run, run.offline.prepared(resume.rest_of(x, run, asked.steps_per_epoch))
+    replay = opening.open_replay(agent, run, asked.replay, resources)
+    run = agent.run = dataclasses.replace(run, replay=replay)
+    return run, opening.batches(agent, run, resources)
 
 
 def _train(

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kerasrl.arguments import seed_of
 from kerasrl.errors import ArgumentError
+from kerasrl.private import ResumableModel
 from kerasrl.training import precision
 from kerasrl.training.ending import TrainFunction
 from kerasrl.training.layer_losses import has_layer_losses, layer_loss
@@ -17,7 +18,7 @@ _REGULARIZATION = "regularization_loss"
 _STREAM = 3  # Random numbers apart from those of whatever else has the run's seed.
 
 
-class Learner(keras.Model):
+class Learner(ResumableModel):
     """The part of `Agent` that `train_step` is written with."""
 
     log_names: tuple[str, ...] = ("loss",)

@@ -13,9 +13,9 @@ import tensorflow as tf
 from kerasrl import envs, saving
 from kerasrl.arguments import whole
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError, KerasRLError
-from kerasrl.replay import Queue
 from kerasrl.run import Run
 from kerasrl.training import building, precision
+from kerasrl.training.fit_arguments import FitArguments
 
 _starting = threading.Lock()
 
@@ -30,7 +30,7 @@ def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
             raise AgentStateError("fit is already running on this agent; wait for it to end.")
         agent.run = run
     # Keras leaves it changed when a run ends within the last execution of an epoch.
-    steps_per_execution = agent._steps_per_execution
+    steps_per_execution = agent.steps_per_execution
     try:
         with contextlib.ExitStack() as resources:
             resources.callback(steps_per_execution.assign, steps_per_execution.numpy())
@@ -94,36 +94,35 @@ def seed_everything(agent: keras.Model, seed: int | None) -> None:
 
 
 def open_environments(
-    agent: keras.Model, run: Run, resources: contextlib.ExitStack, x: Any, num_envs: int
-) -> None:
+    agent: keras.Model, x: Any, asked: FitArguments, resources: contextlib.ExitStack
+) -> envs.Environments:
     """Makes the environments and builds the agent for them."""
-    run.environments = envs.make(x, num_envs, run.faults)
-    resources.callback(run.environments.close)
-    agent.build(run.environments.spec)
+    environments = envs.make(x, asked.num_envs, asked.faults)
+    resources.callback(environments.close)
+    agent.build(environments.spec)
+    return environments
 
 
-def open_replay(
-    agent: keras.Model,
-    run: Run,
-    resources: contextlib.ExitStack,
-    replay: Any,
-) -> tf.data.Dataset:
-    """Opens the replay and returns its dataset; one made here is closed with the run."""
+def open_replay(agent: keras.Model, run: Run, given: Any, resources: contextlib.ExitStack) -> Any:
+    """Opens the replay that was given; or one made here, which is closed with the run."""
     own = agent.default_replay()
-    if replay is not None and not isinstance(replay, type(own)):
+    if given is not None and not isinstance(given, type(own)):
         raise ArgumentTypeError(
             f"{type(agent).__name__} learns from a kerasrl.replay.{type(own).__name__}; received "
-            f"replay={replay!r}. Leave it out to have one made."
+            f"replay={given!r}. Leave it out to have one made."
         )
-    run.replay = own if replay is None else replay
-    if replay is None:
-        resources.callback(run.replay.close)
-    if isinstance(run.replay, Queue):
-        resources.callback(run.replay.finish)
-    collector = run.collector
-    collector.prepare(agent)
+    replay = own if given is None else given
+    if given is None:
+        resources.callback(replay.close)
+    resources.callback(replay.finish)
+    run.collector.prepare(agent)
     checkpoint = {} if run.resumed is None else {"checkpoint": run.resumed.replay}
-    run.replay.open(collector.experience_spec(), run.seed, **checkpoint)
+    replay.open(run.collector.experience_spec(), run.seed, **checkpoint)
+    return replay
+
+
+def batches(agent: keras.Model, run: Run, resources: contextlib.ExitStack) -> tf.data.Dataset:
+    """The batches out of the open replay, which is not waited for until the callbacks begin."""
     dataset = agent.batches(run.replay, run.batch_size)
     run.replay.expect(begun=False)
     resources.callback(run.replay.expect, begun=True)

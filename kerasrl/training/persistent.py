@@ -13,7 +13,7 @@ from kerasrl.training import building, exporting, opening, precision
 from kerasrl.training.batchwise import Batchwise
 
 
-class Persistent(Batchwise):
+class Persistent(Batchwise, saving.Savable):
     """The part of `Agent` that saves it and makes it anew."""
 
     def save(
@@ -203,7 +203,7 @@ class Persistent(Batchwise):
                 name: building.serialized_optimizer(self, name)
                 for name in building.optimizers(self)
             },
-            "steps_per_execution": int(self._steps_per_execution.numpy()),
+            "steps_per_execution": int(self.steps_per_execution.numpy()),
             "jit_compile": self.jit_compile,
             "run_eagerly": self.run_eagerly,
         }

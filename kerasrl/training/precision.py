@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from kerasrl.networks import all_layers
+from kerasrl.private import loss_scale
 from kerasrl.training import building
 
 LossScaleOptimizer = keras.mixed_precision.LossScaleOptimizer
@@ -68,8 +69,7 @@ def scale_variables(optimizer: Any) -> list[tf.Variable]:
     """The scale of the loss and the number of steps since it changed; none if it is fixed."""
     if not isinstance(optimizer, LossScaleOptimizer) or not optimizer.dynamic:
         return []
-    # The variable of the scale has no public name, only its value has.
-    return [optimizer._loss_scale.current_loss_scale, optimizer.dynamic_counter]
+    return [loss_scale(optimizer), optimizer.dynamic_counter]
 
 
 def named_scales(agent: keras.Model) -> dict[str, tf.Variable]:

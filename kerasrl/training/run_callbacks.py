@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from kerasrl.callbacks import Checkpoint, Evaluation, Video, columns
 from kerasrl.callbacks.progress import Progress
 from kerasrl.errors import ArgumentError
 from kerasrl.notes import add_note
+from kerasrl.private import without_timing
 from kerasrl.training.ending import carrying
 from kerasrl.training.interruption import Interruption
 from kerasrl.training.learning_rates import LearningRates, learning_rates
@@ -71,7 +74,7 @@ class RunCallbacks(keras.callbacks.CallbackList):
         begun = {} if resumed is None else resumed.state["rates_at_begin"]
         self._rates = LearningRates(self.model, begun)
         self._counting: bool | None = None
-        self._check_timing = False  # Collecting is meant to take longer than an update.
+        without_timing(self)
 
     def __iter__(self) -> Iterator[keras.callbacks.Callback]:
         """One callback that stands for all, for tools that put the callbacks into another list."""
@@ -79,7 +82,7 @@ class RunCallbacks(keras.callbacks.CallbackList):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Notes which callbacks have begun."""
-        logs = self._process_logs(logs)
+        logs = _numbers(logs)
         for callback in self.callbacks:
             callback.on_train_begin(logs)
             self._begun.append(callback)
@@ -93,7 +96,7 @@ class RunCallbacks(keras.callbacks.CallbackList):
         """
         self._interruption.deferred = True
         within, self.model.run.within_epoch = self.model.run.within_epoch, False
-        logs = self._process_logs(logs)
+        logs = _numbers(logs)
         for callback in self.callbacks:
             if not (within and isinstance(callback, keras.callbacks.LearningRateScheduler)):
                 with self._rates.following(callback):
@@ -115,7 +118,7 @@ class RunCallbacks(keras.callbacks.CallbackList):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Adds the figures of the epoch, those that are not known included."""
-        given, logs = logs, self._process_logs(logs) | self._settings() | learning_rates(self.model)
+        given, logs = logs, _numbers(logs) | self._settings() | learning_rates(self.model)
         logs = columns.filled(logs, self.callbacks, self.model.history)
         for callback in self.callbacks:
             self._let_signals_in(isinstance(callback, Evaluation | Video))
@@ -169,6 +172,12 @@ class RunCallbacks(keras.callbacks.CallbackList):
                     error, f"in the callback {type(callback).__name__}: {frame.f_code.co_name}"
                 )
                 return
+
+
+def _numbers(logs: Any) -> dict[str, Any]:
+    """Turns the tensors in logs into Python's own numbers, or into arrays."""
+    arrays = {n: v.numpy() if tf.is_tensor(v) else v for n, v in (logs or {}).items()}
+    return {n: v.item() if np.ndim(v) == 0 and hasattr(v, "item") else v for n, v in arrays.items()}
 
 
 def _is_known(callback: keras.callbacks.Callback) -> bool:

@@ -6,15 +6,26 @@ from kerasrl.arguments import whole
 from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import ArgumentError
 from kerasrl.run import Run
+from kerasrl.training.fit_arguments import FitArguments
 
 _DEFAULT_STEPS_PER_EPOCH = 1_000
 _DEFAULT_EPOCHS_OF_BUDGET = 10
 
 
-def length(
+def length(run: Run, asked: FitArguments) -> tuple[int, int | None]:
+    """Resolves `(epochs, steps_per_epoch)` by the rule that `Agent.fit` states.
+
+    What is taken for a budget is printed if it is more, unless `verbose` is 0.
+    """
+    resolved = _length(run, asked.epochs, asked.steps_per_epoch, asked.initial_epoch)
+    if asked.verbose:
+        _say_what_is_more(run)
+    return resolved
+
+
+def _length(
     run: Run, epochs: int | None, steps_per_epoch: int | None, initial_epoch: int
 ) -> tuple[int, int | None]:
-    """Resolves `(epochs, steps_per_epoch)` by the rule that `Agent.fit` states."""
     if run.environments is None:
         return epochs if epochs is not None else initial_epoch + 1, steps_per_epoch
     collector = run.collector
@@ -49,7 +60,7 @@ def _last_epoch(run: Run, updates: int, steps_per_epoch: int, initial_epoch: int
     return initial_epoch + max(0, math.ceil((updates - done) / steps_per_epoch))
 
 
-def say_what_is_more(run: Run) -> None:
+def _say_what_is_more(run: Run) -> None:
     """Prints how many environment steps are taken, if they are not the budget."""
     if run.env_steps is None or run.environments is None:
         return

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import gymnasium as gym
 import keras
 import numpy as np
@@ -138,7 +140,8 @@ def test_a_budget_ends_with_the_episodes_that_reach_it(
 
 def test_no_epochs_are_none():
     run = Run(object(), callbacks=[CollectEpisodes(2)], env_steps=24)
-    assert length(run, 0, None, 0) == (0, 50)
+    asked = SimpleNamespace(epochs=0, steps_per_epoch=None, initial_epoch=0, verbose=0)
+    assert length(run, asked) == (0, 50)
 
 
 def test_an_epoch_has_50_updates_unless_told_otherwise(make_agent, tiny_env):

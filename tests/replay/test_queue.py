@@ -12,6 +12,7 @@ from leftovers import bound_devices
 
 from kerasrl import envs
 from kerasrl.errors import PortInUse, ReplayError
+from kerasrl.policies import PolicySpec
 from kerasrl.replay import Queue, rollout_spec
 from kerasrl.testing import nested_space
 
@@ -81,7 +82,7 @@ def test_leaves_of_every_kind_travel_unchanged(batch_size):
     spec = envs.EnvSpec(nested_space(), action_space)
     rng = np.random.default_rng(0)
     with Queue() as queue:
-        queue.open(rollout_spec(spec, tf.TensorSpec((1, 4), tf.float32), T, N))
+        queue.open(rollout_spec(spec, PolicySpec(tf.TensorSpec((4,), tf.float32)), T, N))
         rollout = queue.packer.rows(1)
         kinds = set()
         for name in rollout.dtype.names:

@@ -15,7 +15,8 @@ from leftovers import bound_devices
 
 from kerasrl.errors import PortInUse, ReplayError
 from kerasrl.replay import Uniform
-from kerasrl.replay.server.loopback import LoopbackServer, server
+from kerasrl.replay.server import loopback
+from kerasrl.replay.server.loopback import LoopbackServer
 
 SPEC = {"x": tf.TensorSpec((), tf.int64)}
 
@@ -121,7 +122,7 @@ def test_a_port_that_another_process_shares(monkeypatch):
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_free_port_that_is_taken_just_then(shared, monkeypatch):
     """Another one is tried, whether the other process shares it or not."""
-    probe = server._probe
+    probe = loopback._probe
     with contextlib.ExitStack() as others:
         taken = []
 
@@ -138,7 +139,7 @@ def test_a_free_port_that_is_taken_just_then(shared, monkeypatch):
 
         monkeypatch.setattr("kerasrl.replay.server.loopback._probe", late)
         if shared:  # All sockets of this process are ours; so let the others be nobody's.
-            monkeypatch.setattr(server, "_bind_to_loopback", refuse_shared(taken))
+            monkeypatch.setattr(loopback, "_bind_to_loopback", refuse_shared(taken))
         tries = 2
         with open_replay() as replay:
             assert port_of(replay) not in taken
@@ -147,11 +148,11 @@ def test_a_free_port_that_is_taken_just_then(shared, monkeypatch):
         tries = 100
         with pytest.raises(PortInUse):
             open_replay()
-        assert len(taken) == 2 + server._ATTEMPTS
+        assert len(taken) == 2 + loopback._ATTEMPTS
 
 
 def refuse_shared(taken):
-    bind = server._bind_to_loopback
+    bind = loopback._bind_to_loopback
 
     def refuse(port):
         if port in taken:

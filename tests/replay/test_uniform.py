@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kerasrl import envs
 from kerasrl.errors import ArgumentError, KerasRLError, ReplayError
+from kerasrl.policies import PolicyStep
 from kerasrl.replay import TransitionWriter, Uniform, transition_spec
 from kerasrl.testing import RandomEnv, nested_space
 
@@ -282,7 +283,7 @@ def test_transitions_come_back_whole(seed):
         for _ in range(32):
             action = np.array([0, 1])
             step = environments.step(action)
-            writer.append(observation, action, step)
+            writer.append(observation, PolicyStep(action), step)
             for i in range(2):
                 key = tuple(leaf[i].tobytes() for leaf in observation)
                 leaves = [leaf[i].copy() for leaf in step.next_observation]
@@ -317,7 +318,7 @@ def test_images_stay_bytes_all_the_way():
         for _ in range(32):
             seen.add(observation[0].tobytes())
             step = environments.step(np.zeros(1, int))
-            writer.append(observation, np.zeros(1, int), step)
+            writer.append(observation, PolicyStep(np.zeros(1, int)), step)
             observation = step.observation
         replay.flush()
         batch = next(iter(replay.dataset(8)))

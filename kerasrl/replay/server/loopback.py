@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import reverb
-from reverb.platform.checkpointers_lib import DefaultCheckpointer
 
 from kerasrl.errors import LoadError, PortInUse, ReplayError
 from kerasrl.native_log import muted
@@ -96,7 +95,7 @@ class LoopbackServer:
 
     def _start(self, table: reverb.Table, port: int | None, contents: Path | None) -> None:
         self.port = _probe(port)
-        checkpointer = DefaultCheckpointer(
+        checkpointer = reverb.checkpointers.DefaultCheckpointer(
             str(self._link), fallback_checkpoint_path=contents and str(contents)
         )
         try:

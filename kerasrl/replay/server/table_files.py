@@ -10,10 +10,9 @@ from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from reverb.cc import schema_pb2
-from reverb.cc.checkpointing import checkpoint_pb2
 
 from kerasrl.errors import LoadError
+from kerasrl.private import checkpoint_messages
 
 _TABLES, _ITEMS, _CHUNKS, _DONE = (
     "tables.tfrecord",
@@ -55,7 +54,8 @@ def rename(source: Path, target: Path, name: str) -> int:
         LoadError: when the files are damaged.
     """
     target.mkdir()
-    limiter = checkpoint_pb2.PriorityTableCheckpoint()
+    table_message, item_message = checkpoint_messages()
+    limiter = table_message()
     items = 0
     try:
         with tf.io.TFRecordWriter(str(target / _TABLES), _COMPRESSION) as writer:
@@ -65,7 +65,7 @@ def rename(source: Path, target: Path, name: str) -> int:
                 writer.write(limiter.SerializeToString())
         with tf.io.TFRecordWriter(str(target / _ITEMS), _COMPRESSION) as writer:
             for record in _records(source / _ITEMS):
-                item = schema_pb2.PrioritizedItem.FromString(record)
+                item = item_message.FromString(record)
                 item.table = name
                 writer.write(item.SerializeToString())
                 items += 1

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from kerasrl.errors import LoadError, UnsafeFileError
+from kerasrl.saving.saved import Savable
 from kerasrl.saving.untrusted import operations
 from kerasrl.saving.untrusted.spaces import check_spaces
 from kerasrl.saving.untrusted.stock import ACTIVATIONS, CLASSES, LAYERS
@@ -82,8 +83,7 @@ def _check_rest(walk: "_Walk", config: dict[str, Any], root: dict[str, Any]) -> 
 
 def is_agent(found: Any) -> bool:
     """Whether a class is one of kerasrl's agents, or made from one."""
-    modules = [base.__module__ for base in getattr(found, "__mro__", ())]
-    return "kerasrl.agents.agent" in modules
+    return isinstance(found, type) and issubclass(found, Savable)
 
 
 class _Walk:

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from kerasrl.errors import UnsafeFileError
+from kerasrl.saving.saved import Saved
 
 _SLACK = 2**20  # bytes, for counters that are not saved
 _SLACK_COUNT = 1000
@@ -57,7 +58,7 @@ def bounded_variables(nbytes: int, count: int) -> Iterator[None]:
         raise refusal from error  # Keras makes another error of it, and a long one.
 
 
-def check_called(agent: keras.Model) -> None:
+def check_called(agent: Saved) -> None:
     """Refuses networks of which nothing says what they are called on, before they are.
 
     Args:

@@ -7,7 +7,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from kerasrl import envs
 from kerasrl.envs import EnvSpec, Step
 from kerasrl.errors import ArgumentError, ReplayError
+from kerasrl.experience import Transitions
 from kerasrl.experience.packing import Packer
+from kerasrl.policies import PolicySpec, PolicyStep
 from kerasrl.replay import Queue, RolloutWriter, TransitionWriter, Uniform, transition_spec
 from kerasrl.testing import CountingEnv, RandomEnv
 
@@ -56,7 +58,8 @@ def write(steps, n_step, discount, first=0.0):
     sink = Sink()
     writer = TransitionWriter(sink, 1, n_step, discount)
     for time, taken in enumerate(steps):
-        writer.append([np.array([first + time], np.float32)], np.array([time]), taken)
+        acted = PolicyStep(np.array([time]))
+        writer.append([np.array([first + time], np.float32)], acted, taken)
     return {float(row["observation"]): row for row in sink.written()}
 
 
@@ -162,7 +165,7 @@ def test_the_failure_of_one_environment_is_not_that_of_another():
             valid=np.array([True, time != 1]),
             cut=np.array([False, time == 1]),
         )
-        writer.append([np.float32([time, 10 + time])], np.array([0, 0]), taken)
+        writer.append([np.float32([time, 10 + time])], PolicyStep(np.array([0, 0])), taken)
     written = {float(row["observation"]): row for row in sink.written()}
     assert [(key, float(row["next_observation"])) for key, row in sorted(written.items())] == [
         (0, 3),
@@ -276,7 +279,7 @@ def test_random_steps_against_a_slow_twin(kind, n_step):
     for _ in range(40):
         action = rng.integers(2, size=NUM_ENVS)
         result = environments.step(action)
-        writer.append(observation, action, result)
+        writer.append(observation, PolicyStep(action), result)
         for i in np.nonzero(result.valid)[0]:
             real[i].append(
                 (
@@ -305,7 +308,7 @@ def test_what_is_written_does_not_change_with_the_arrays_it_came_from():
     for time in range(3):
         observation[:], action[:] = time, time
         taken = step(1, time + 1)
-        writer.append([observation], action, taken)
+        writer.append([observation], PolicyStep(action), taken)
         taken.next_observation[0][:] = -1
     observation[:], action[:] = -1, -1
     assert [(row["observation"], row["action"]) for row in sink.written()] == [(0, 0), (1, 1)]
@@ -318,7 +321,8 @@ def test_steps_of_an_episode_that_is_cut_off_are_dropped():
     for _ in range(2):
         writer = TransitionWriter(sink, 1, 3, 0.5)
         for time in range(2):
-            writer.append([np.zeros(1, np.float32)], np.zeros(1, int), step(1, time))
+            acted = PolicyStep(np.zeros(1, int))
+            writer.append([np.zeros(1, np.float32)], acted, step(1, time))
     assert sink.written() == []
 
 
@@ -336,7 +340,7 @@ def test_a_replay_that_is_not_open_is_said_to_be_so(kind):
     with pytest.raises(ReplayError, match=rule):
         TransitionWriter(replay, 1, 1, 0.9)
     with pytest.raises(ReplayError, match=rule):
-        RolloutWriter(replay.packer, 0)
+        RolloutWriter(replay, 1, 1)
 
 
 def test_the_spec_of_a_transition():
@@ -348,3 +352,20 @@ def test_the_spec_of_a_transition():
         "discount": tf.TensorSpec((), tf.float32),
         "next_observation": tf.TensorSpec((2,), tf.float32),
     }
+
+
+def test_what_a_policy_stores_is_that_of_the_step_a_transition_begins_with():
+    experience = Transitions(n_step=2, discount=0.5)
+    info = {"visits": tf.TensorSpec((2,), tf.int32)}
+    spec = experience.spec(SPEC, PolicySpec(info=info))
+    assert spec == transition_spec(SPEC) | info
+    sink = Sink()
+    sink.packer = Packer(spec)
+    writer = experience.writer(sink)
+    for time, taken in enumerate([step(1, 1), step(2, 2), step(3, 3, truncated=True)]):
+        acted = PolicyStep(np.array([time]), info={"visits": np.int32([[time, 10 * time]])})
+        writer.append([np.float32([time])], acted, taken)
+    rows = sorted(sink.written(), key=lambda row: row["observation"])
+    assert [row["visits"].tolist() for row in rows] == [[0, 0], [1, 10], [2, 20]]
+    assert [float(row["reward"]) for row in rows] == [1 + 2 / 2, 2 + 3 / 2, 3]
+    assert writer.items == 3

@@ -3,14 +3,18 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.envs import EnvSpec, Step
+from kerasrl.experience import RolloutBuffer, rollout_spec
 from kerasrl.experience.packing import Packer
-from kerasrl.replay import RolloutWriter, rollout_spec
+from kerasrl.policies import PolicySpec, PolicyStep
 
 OBSERVATIONS = gym.spaces.Dict(
     {"image": gym.spaces.Box(0, 255, (2, 1), np.uint8), "x": gym.spaces.Box(-9, 9, (), np.float64)}
 )
 SPEC = rollout_spec(
-    EnvSpec(OBSERVATIONS, gym.spaces.MultiBinary(2)), tf.TensorSpec((2, 4), tf.float32), 3, 2
+    EnvSpec(OBSERVATIONS, gym.spaces.MultiBinary(2)),
+    PolicySpec(tf.TensorSpec((4,), tf.float32)),
+    3,
+    2,
 )
 
 
@@ -39,13 +43,12 @@ def of(number):
     both = np.array([number, 10 * number])
     return (
         [np.uint8(both).repeat(2).reshape(2, 2, 1), np.float64(both)],
-        np.int8(both).repeat(2).reshape(2, 2),
-        np.float32(both).repeat(4).reshape(2, 4),
+        PolicyStep(np.int8(both).repeat(2).reshape(2, 2), np.float32(both).repeat(4).reshape(2, 4)),
     )
 
 
 def test_a_time_for_all_environments():
-    writer = RolloutWriter(Packer(SPEC), env_steps=70)
+    writer = RolloutBuffer(Packer(SPEC), env_steps=70)
     writer.write(1, *of(3), step([5, 6], (True, False), (False, True), (True, False)))
     rollout = {key: writer.column(key) for key in SPEC if key != "observation"}
     assert all((leaf[[0, 2]] == 0).all() for key, leaf in rollout.items() if key != "env_steps")
@@ -67,7 +70,7 @@ def test_a_time_for_all_environments():
 
 
 def test_places_for_some_environments_and_the_rest_filled():
-    writer = RolloutWriter(Packer(SPEC), env_steps=0)
+    writer = RolloutBuffer(Packer(SPEC), env_steps=0)
     # Environment 1 writes its column at time 0, and then both at times of their own.
     writer.write(([0], [0]), *of(1), step([7, 8]), of=np.array([False, True]))
     writer.write(([2, 1], [1, 0]), *of(2), step([7, 8]), of=np.array([True, True]))
@@ -84,7 +87,7 @@ def test_places_for_some_environments_and_the_rest_filled():
 
 
 def test_what_was_written_to_a_column_is_taken_back():
-    writer = RolloutWriter(Packer(SPEC), env_steps=70)
+    writer = RolloutBuffer(Packer(SPEC), env_steps=70)
     for time in range(3):
         writer.write(time, *of(time + 1), step([5, 6], (True, True)))
     writer.drop(1)

@@ -1,0 +1,65 @@
+"""What kerasrl needs of Keras and of Reverb that has no public name; each with the reason.
+
+Private names change without notice, so that all of them are here, and each has a test in
+`tests/test_private.py` that fails when it is no more what it was. Nothing else in kerasrl uses any,
+which `tests/test_layers.py` sees to.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class ResumableModel(keras.Model):
+    """A model whose `fit` may begin in the middle of an epoch.
+
+    Keras has a public argument for the epoch to begin with, but none for the step in it; it asks
+    this method for both, when all callbacks have begun.
+    """
+
+    def initial_counters(
+        self, initial_epoch: int, steps_per_epoch: int | None
+    ) -> tuple[int, int] | None:
+        """The epoch and the step in it to begin with; None for those that `fit` was given."""
+        return None
+
+    def _maybe_load_initial_counters_from_ckpt(
+        self, steps_per_epoch: int | None, initial_epoch: int
+    ) -> tuple[int, int]:
+        counters = self.initial_counters(initial_epoch, steps_per_epoch)
+        return counters or super()._maybe_load_initial_counters_from_ckpt(
+            steps_per_epoch, initial_epoch
+        )
+
+
+def without_timing(callbacks: keras.callbacks.CallbackList) -> None:
+    """Has a list of callbacks not warn that they take longer than the updates.
+
+    Collecting is meant to; Keras has no public way to say so.
+    """
+    callbacks._check_timing = False
+
+
+def rename(network: keras.Model, name: str) -> None:
+    """Gives a network another name, which Keras offers when one is made, and not for a copy."""
+    network._name = name
+
+
+def loss_scale(optimizer: keras.mixed_precision.LossScaleOptimizer) -> tf.Variable:
+    """The variable of a dynamic loss scale, of which only the value has a public name.
+
+    It goes into files and checkpoints, and is put back from there.
+    """
+    return optimizer._loss_scale.current_loss_scale
+
+
+def checkpoint_messages() -> tuple[Any, Any]:
+    """The protocol buffers that Reverb's own files consist of: of a table, and of an item.
+
+    Reverb reads its files into a table of the same name only, and has no public way to rename it.
+    """
+    from reverb.cc import schema_pb2
+    from reverb.cc.checkpointing import checkpoint_pb2
+
+    return checkpoint_pb2.PriorityTableCheckpoint, schema_pb2.PrioritizedItem

@@ -1,0 +1,94 @@
+"""What `kerasrl.private` uses of Keras and Reverb is still what it was."""
+
+import keras
+import numpy as np
+import reverb
+import tensorflow as tf
+
+from kerasrl import private
+from kerasrl.replay.server.loopback import LoopbackServer
+
+
+class Resumed(private.ResumableModel):
+    """Begins at the second step of the third epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+        self.asked = []
+
+    def call(self, x):
+        return self.dense(x)
+
+    def initial_counters(self, initial_epoch, steps_per_epoch):
+        self.asked.append((initial_epoch, steps_per_epoch))
+        return (2, 1) if len(self.asked) == 1 else None
+
+
+class Steps(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.steps = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.steps.append((self.epoch, batch))
+
+
+def test_keras_asks_for_the_epoch_and_the_step_to_begin_with():
+    model, steps = Resumed(), Steps()
+    model.compile("sgd", "mse")
+    data = tf.data.Dataset.from_tensors((np.ones((2, 1)), np.ones((2, 1)))).repeat()
+    for _ in range(2):
+        model.fit(data, steps_per_epoch=2, epochs=4, callbacks=[steps], verbose=0, initial_epoch=1)
+    assert model.asked == [(1, 2), (1, 2)]
+    assert steps.steps == [(2, 1), (3, 0), (3, 1), *[(e, s) for e in (1, 2, 3) for s in (0, 1)]]
+
+
+class Slow(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        tf.timestamp()
+
+
+def test_a_list_without_timing_keeps_no_times():
+    def times(change):
+        listed = keras.callbacks.CallbackList([Slow()])
+        change(listed)
+        for batch in range(3):
+            listed.on_train_batch_begin(batch)
+            listed.on_train_batch_end(batch)
+        return dict(listed._hook_times)
+
+    assert times(lambda listed: None)
+    assert times(private.without_timing) == {}
+
+
+def test_a_network_has_the_name_that_it_was_given():
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="one")
+    private.rename(network, "other")
+    assert network.name == network.get_config()["name"] == "other"
+
+
+def test_the_loss_scale_is_a_variable_that_can_be_set():
+    optimizer = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD())
+    private.loss_scale(optimizer).assign(128.0)
+    assert float(optimizer.loss_scale) == 128.0
+
+
+def test_the_messages_of_reverbs_files(tmp_path):
+    server = LoopbackServer(lambda name: reverb.Table.queue(name, 2))
+    reverb.Client(server.address).insert(np.float32(1), {server.table: 3.0})
+    server.save(tmp_path / "saved")
+    server.stop()
+
+    def records(name):
+        path = str(tmp_path / "saved" / name)
+        return list(tf.data.TFRecordDataset(path, "ZLIB").as_numpy_iterator())
+
+    table_message, item_message = private.checkpoint_messages()
+    (saved,) = map(table_message.FromString, records("tables.tfrecord"))
+    assert (saved.table_name, saved.rate_limiter.insert_count) == (server.table, 1)
+    (item,) = map(item_message.FromString, records("items.tfrecord"))
+    assert (item.table, item.priority) == (server.table, 3.0)
