@@ -81,11 +81,13 @@ class Fitted(Saved, Protocol):
     def adapt(self, observation: Any) -> None:
         """Adapts the normalisers to a nest of observations `[M, ...]`."""
 
-    def policy(self, observation: Any) -> Any:
-        """Computes what exploring needs for a nest of observations `[B, ...]`."""
+    def make_policy(
+        self, spec: Any, num_envs: int = 1, rng: np.random.Generator | None = None
+    ) -> Any:
+        """Makes the `kerasrl.policies.Policy` that acts: greedily, or exploring with `rng`."""
 
-    def explore(self, output: Any, rng: np.random.Generator) -> Any:
-        """Chooses actions to collect with, from what `policy` gave."""
+    def experience(self) -> Any:
+        """What an item of the replay is, where `Collect` writes it."""
 
     def evaluate(self, x: Any, *, episodes: int = 10) -> Any:
         """Runs greedy episodes."""

@@ -28,7 +28,9 @@ ALLOWED = {
     "replay": COMMON | {"envs", "experience", "files"},
     "run": COMMON | {"envs", "saving"},
     "checkpoints": COMMON | {"files", "run", "saving", "version"},
+    "actors": COMMON | {"envs", "experience", "policies"},
     "callbacks": COMMON
+    | {"actors"}
     | {"checkpoints", "envs", "experience", "export", "files", "policies", "replay", "run"},
     # What `fit` does, and the agents.
     "training": COMMON
@@ -47,7 +49,7 @@ ALLOWED = {
 }
 
 # The file that joins the two sides.
-ALSO_ALLOWED = {"kerasrl/agents/agent.py": {"checkpoints", "envs", "experience", "run"}}
+ALSO_ALLOWED = {"kerasrl/agents/agent.py": {"checkpoints", "envs", "experience", "policies", "run"}}
 
 PRIVATE = ("tensorflow.python", "keras.src", "reverb.cc", "reverb.platform", "reverb.pybind")
 

@@ -15,6 +15,8 @@ from kerasrl.envs import FaultPolicy
 from kerasrl.errors import AgentStateError
 from kerasrl.experience import Experience, Transitions
 from kerasrl.networks import ObservationNormalization, Target, all_layers
+from kerasrl.policies import NetworkPolicy, Policy
+from kerasrl.policies.conversion import Conversions
 from kerasrl.replay import Uniform
 from kerasrl.run import Run
 from kerasrl.training import building, evaluating, precision
@@ -104,6 +106,7 @@ class Agent(Persistent):
         self.observation_space: Any = None
         self.action_space: Any = None
         self.run: Run | None = None
+        self._conversions = Conversions()
         with self.distribute_strategy.scope():
             self.env_steps = self._counter("env_steps")
             self.noise_seed = self._counter("noise_seed")
@@ -121,6 +124,31 @@ class Agent(Persistent):
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Chooses actions to collect with, `[B, ...]`, from what `policy` gave."""
         raise NotImplementedError(f"{type(self).__name__} must define explore(output, rng).")
+
+    def make_policy(
+        self, spec: Any, num_envs: int = 1, rng: np.random.Generator | None = None
+    ) -> Policy:
+        """Makes what acts in environments, with a copy of the agent's present weights.
+
+        An agent that acts by search returns a `kerasrl.policies.Policy` of its own.
+
+        Args:
+            spec: `kerasrl.envs.EnvSpec`, or whatever `fit` takes as environment; the agent is built
+                for it if it is not built.
+            num_envs: int, N, environments that are acted in together.
+            rng: `numpy.random.Generator` to explore with; None for greedy actions.
+
+        Returns:
+            `kerasrl.policies.Policy`: `policy(observation leaves).action` are actions `[N, ...]`,
+            `policy.reset(where)` begins new episodes, and `policy.update()` takes over the agent's
+            newest weights.
+
+        Raises:
+            SpaceError: when the agent cannot serve the spaces.
+        """
+        self.build(spec)
+        spec = building.built_spec(self)
+        return NetworkPolicy(self, spec, whole("num_envs", num_envs), rng, self._conversions)
 
     def initial_state(self) -> Any:
         """The recurrent state that an episode begins with, of one environment.

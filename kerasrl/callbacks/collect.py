@@ -3,14 +3,11 @@
 import math
 from typing import Any
 
-import numpy as np
-
 from kerasrl.arguments import positive, whole
 from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import ArgumentError
-from kerasrl.policies import random_actions
-from kerasrl.policies.policy import PolicyStep
-from kerasrl.replay import TransitionWriter, transition_spec
+from kerasrl.experience import Experience
+from kerasrl.policies import RandomPolicy
 
 _ROUNDING = 1e-6
 
@@ -19,9 +16,9 @@ class Collect(Collector):
     """Acts in the environments and writes n-step transitions to the replay.
 
     Before training it takes `warmup_steps` environment steps: random ones, or, if the agent has
-    been trained before, its own. After every execution of `train_step`s it takes as many steps as
-    these updates call for, with a fresh copy of the policy. What it logs, and how to act otherwise,
-    is in its base class `Collector`.
+    been trained before or stores more than its actions, its own. After every execution of
+    `train_step`s it takes as many steps as these updates call for, with a fresh copy of the policy.
+    What it logs, and how to act otherwise, is in its base class `Collector`.
 
     Args:
         env_steps_per_update: float, environment steps per gradient step; 0.5 means two gradient
@@ -38,9 +35,9 @@ class Collect(Collector):
         self.env_steps_per_update = positive("env_steps_per_update", env_steps_per_update)
         self.warmup_steps = whole("warmup_steps", warmup_steps, least=0)
 
-    def experience_spec(self) -> dict[str, Any]:
-        """One transition."""
-        return transition_spec(self._environments.spec)
+    def experience(self) -> Experience:
+        """What the agent says: n-step transitions by default."""
+        return self.model.experience()
 
     def updates(self, env_steps: int) -> int:
         """Gradient steps that a budget of environment steps allows, after the warm-up."""
@@ -66,57 +63,41 @@ class Collect(Collector):
         """Takes the steps that the updates just done call for."""
         updates = self._updates + batch - self._first_batch + 1
         due = math.floor(updates * self.env_steps_per_update + _ROUNDING)
-        if due - (self._taken - self._warmed_up) >= self._environments.num_envs:
+        # As many as fit, of steps of all environments.
+        missing = due - (self._taken - self._warmed_up) - (self._environments.num_envs - 1)
+        if missing > 0:
             self._refresh()
-            while due - (self._taken - self._warmed_up) >= self._environments.num_envs:
-                if self.exhausted:
-                    break
-                self._write(self.act(self._observation))
+            self._run(min(missing, self._budget - self._taken))
             self._count()
         super().on_train_batch_end(batch, logs)
 
     def get_state(self) -> dict[str, Any]:
-        """That of every collector, and the transitions that are not yet whole."""
-        writer = self._writer.get_state()
-        return {**super().get_state(), "writer": writer, "warmed_up": self._warmed_up}
+        """That of every collector, and how long the warm-up was."""
+        return {**super().get_state(), "warmed_up": self._warmed_up}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on where `get_state` was called."""
         super().set_state(state)
         self._warmed_up = state["warmed_up"]
-        if state["environments"] is not None:
-            self._writer.set_state(state["writer"])
-
-    def _restart(self, seed: int | None) -> None:
-        self._writer = TransitionWriter(
-            self._replay, self._environments.num_envs, self.model.n_step, self.model.discount
-        )
-        super()._restart(seed)
 
     def _warm_up_due(self) -> int:
         replay = self.model.run.replay
         return max(0, self.warmup_steps - replay.size) if replay.size < replay.capacity else 0
 
     def _warm_up(self) -> None:
-        trained = int(self.model.gradient_steps.numpy()) > 0
-        space, num_envs = self._environments.spec.action_space, self._environments.num_envs
-        due = self._warm_up_due()
+        spec, due = self._policy.spec, self._warm_up_due()
+        stores = spec.info or spec.state  # Of which random actions have nothing.
+        if not (stores or int(self.model.gradient_steps.numpy())):
+            self._actor.policy = RandomPolicy(self._environments.spec.action_space, self._rng)
         while self._replay.size == 0 or self._taken < due:
             if self.exhausted:
                 raise ArgumentError(
                     f"env_steps={self._budget} leave nothing to train on: the warm-up has taken "
                     f"{self._taken} and the replay can be sampled after more. Raise env_steps."
                 )
-            if trained:
-                action = self.act(self._observation)
-            else:
-                action = random_actions(space, num_envs, self._rng)
-            self._write(action)
+            self._run(min(max(due - self._taken, 1), self._budget - self._taken))
+        self._actor.policy = self._hook
         self._adapt()
         self._replay.flush()
         self._warmed_up = self._taken
         self._count()
-
-    def _write(self, action: np.ndarray) -> None:
-        observation = self._observation
-        self._writer.append(observation, PolicyStep(action), self._step(action))

@@ -3,15 +3,12 @@
 import math
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
 from kerasrl.arguments import whole
-from kerasrl.callbacks.collector import check_replicas, within_bounds
+from kerasrl.callbacks.collector import check_replicas
 from kerasrl.callbacks.queue_collector import QueueCollector
-from kerasrl.errors import ArgumentError, EnvError
-from kerasrl.experience import RolloutBuffer, rollout_spec
-from kerasrl.policies import PolicySpec, PolicyStep
+from kerasrl.errors import ArgumentError
+from kerasrl.experience import Episodes, Experience
+from kerasrl.run import Fitted
 
 
 class CollectEpisodes(QueueCollector):
@@ -40,12 +37,9 @@ class CollectEpisodes(QueueCollector):
         self.episodes = whole("episodes", episodes)
         self.max_steps = whole("max_steps", max_steps)
 
-    def experience_spec(self) -> dict[str, Any]:
-        """One item: `episodes` episodes side by side."""
-        spec = self._environments.spec
-        output = self._policy.output
-        policy_spec = PolicySpec(tf.TensorSpec(output.shape[1:], output.dtype))
-        return rollout_spec(spec, policy_spec, self.max_steps, self.episodes)
+    def experience(self) -> Experience:
+        """Whole episodes."""
+        return Episodes(self.episodes, self.max_steps)
 
     def updates(self, env_steps: int) -> int:
         """Gradient steps that a budget of environment steps allows, were all episodes one long."""
@@ -55,7 +49,7 @@ class CollectEpisodes(QueueCollector):
         """What is asked for; how much longer the last episodes are is not known."""
         return env_steps
 
-    def prepare(self, agent: Any) -> None:
+    def prepare(self, agent: Fitted) -> None:
         """Copies the policy, and checks that an update can take all the episodes at once."""
         super().prepare(agent)
         if agent.run.batch_size is not None:
@@ -76,59 +70,7 @@ class CollectEpisodes(QueueCollector):
                 f"received {together}."
             )
 
-    def get_state(self) -> dict[str, Any]:
-        """That of every collector, and whether all episodes are at their start."""
-        return {**super().get_state(), "at_start": self._at_start}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on where `get_state` was called."""
-        super().set_state(state)
-        if state["environments"] is not None:
-            self._at_start = state["at_start"]
-
-    def _restart(self, seed: int | None) -> None:
-        super()._restart(seed)
-        self._at_start = True
-
-    def _collect(self) -> np.ndarray:
-        if not self._at_start:
+    def _collect(self) -> None:
+        if not self._writer.at_start:
             self._restart(seed=None)
-        writer = RolloutBuffer(self._replay.packer, self._env_steps)
-        num_envs = self._environments.num_envs
-        columns = [list(range(env, self.episodes, num_envs)) for env in range(num_envs)]
-        times = np.zeros(num_envs, np.int64)
-        while any(columns):
-            observation = self._observation
-            action = self.act(observation)
-            step = self._step(within_bounds(action, self.model.action_space))
-            active = np.array([bool(left) for left in columns]) & step.valid
-            column = np.array([left[0] if left else 0 for left in columns])
-            where = (times[active], column[active])
-            writer.write(where, observation, PolicyStep(action, self._output), step, of=active)
-            times += active
-            ended = step.terminated | step.truncated
-            truncated = active & step.truncated
-            if np.count_nonzero(truncated):
-                output = self._policy(step.next_observation)[truncated]
-                following = writer.column("next_policy")
-                following[times[truncated] - 1, column[truncated]] = output
-            for env in np.nonzero(active & ended)[0]:
-                columns[env].pop(0)
-                times[env] = 0
-            for env in np.nonzero(step.cut & (times > 0))[0]:
-                writer.drop(columns[env][0])
-                times[env] = 0
-            self._check_length(times)
-        self._at_start = bool(np.all(ended))
-        writer.fill()
-        return writer.packed
-
-    def _check_length(self, times: np.ndarray) -> None:
-        if times.max() >= self.max_steps:
-            env = int(times.argmax())
-            raise EnvError(
-                f"environment {env}: an episode has not ended after max_steps={self.max_steps} "
-                f"steps, and {type(self.model).__name__} learns from whole episodes. Pass "
-                "CollectEpisodes(max_steps=...) with more, or wrap the environment in "
-                "gymnasium.wrappers.TimeLimit."
-            )
+        self._run(items=1)

@@ -3,15 +3,12 @@
 import math
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
 from kerasrl.arguments import whole
-from kerasrl.callbacks.collector import check_replicas, within_bounds
+from kerasrl.callbacks.collector import check_replicas
 from kerasrl.callbacks.queue_collector import QueueCollector
 from kerasrl.errors import ArgumentError
-from kerasrl.experience import RolloutBuffer, rollout_spec
-from kerasrl.policies import PolicySpec, PolicyStep
+from kerasrl.experience import Experience, Rollouts
+from kerasrl.run import Fitted
 from kerasrl.warning import warn
 
 _LONG = 100_000  # Environment steps without the end of an episode.
@@ -38,12 +35,9 @@ class CollectRollouts(QueueCollector):
         super().__init__()
         self.length = whole("length", length)
 
-    def experience_spec(self) -> dict[str, Any]:
-        """One rollout."""
-        spec, num_envs = self._environments.spec, self._environments.num_envs
-        output = self._policy.output
-        policy_spec = PolicySpec(tf.TensorSpec(output.shape[1:], output.dtype))
-        return rollout_spec(spec, policy_spec, self.length, num_envs)
+    def experience(self) -> Experience:
+        """Rollouts."""
+        return Rollouts(self.length)
 
     def updates(self, env_steps: int) -> int:
         """Gradient steps that a budget of environment steps allows, of whole rollouts."""
@@ -53,7 +47,7 @@ class CollectRollouts(QueueCollector):
         """Environment steps that are taken for a budget of so many: those of whole rollouts."""
         return math.ceil(env_steps / self._env_steps_per_rollout) * self._env_steps_per_rollout
 
-    def prepare(self, agent: Any) -> None:
+    def prepare(self, agent: Fitted) -> None:
         """Copies the policy, and works out how many updates a rollout is for."""
         super().prepare(agent)
         rows, batch_size = self._env_steps_per_rollout, agent.run.batch_size
@@ -107,25 +101,6 @@ class CollectRollouts(QueueCollector):
                 "with gymnasium.wrappers.TimeLimit."
             )
 
-    def _collect(self) -> np.ndarray:
-        writer = RolloutBuffer(self._replay.packer, self._env_steps)
-        following = writer.column("next_policy")
-        truncations = []
-        for t in range(self.length):
-            observation = self._observation
-            action = self.act(observation)
-            step = self._step(within_bounds(action, self.model.action_space))
-            writer.write(t, observation, PolicyStep(action, self._output), step)
-            truncated = step.truncated & step.valid
-            if np.count_nonzero(truncated):
-                # What follows a truncation is not what is acted on next.
-                truncations.append((t, truncated, self._policy(step.next_observation)))
-            if t and np.count_nonzero(step.cut):
-                # The step before was the last; what it led to was acted on in this one.
-                writer.column("ended")[t - 1, step.cut] = True
-        following[:-1] = writer.column("policy")[1:]
-        following[-1] = self._policy(self._observation)
-        for t, truncated, output in truncations:
-            following[t, truncated] = output[truncated]
+    def _collect(self) -> None:
+        self._run(items=1)
         self._warn_of_endless_episodes()
-        return writer.packed

@@ -4,21 +4,22 @@ import math
 import time
 from typing import Any
 
-import gymnasium as gym
-import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.actors import Actor
+from kerasrl.callbacks.hooked_policy import HookedPolicy
 from kerasrl.envs import Environments, Episode, Step
 from kerasrl.errors import AgentStateError, ArgumentError
-from kerasrl.policies import PolicySnapshot
+from kerasrl.experience import Experience
+from kerasrl.run import AgentCallback, Fitted
 from kerasrl.warning import warn
 
 _STREAM = 1  # Random numbers apart from those of whatever else has the run's seed.
 
 
-class Collector(keras.callbacks.Callback):
-    """Acts in the environments with a copy of the policy, and keeps the account of it.
+class Collector(AgentCallback):
+    """Has an actor act in the environments with a copy of the policy, and logs what came of it.
 
     The base of `Collect`, `CollectRollouts` and `CollectEpisodes`, which say what is written to the
     replay and when. It logs `episode_return` and `episode_length` (means over the episodes that
@@ -40,6 +41,8 @@ class Collector(keras.callbacks.Callback):
     updates_per_turn = 1
     #: int or None, gradient steps in an epoch where environment steps do not tell.
     steps_per_epoch: int | None = None
+    #: bool, whether it stores what the policy computed beside the action, which is as it was drawn.
+    stores_output = False
 
     def act(self, observation: list[np.ndarray]) -> np.ndarray:
         """Chooses the actions to explore with.
@@ -50,12 +53,16 @@ class Collector(keras.callbacks.Callback):
         Returns:
             `[N, ...]` array of actions in the environment's own units.
         """
-        self._output = self._policy(observation)
-        return self.model.explore(self._output, self._rng)
+        return self._hook.ask(observation)
+
+    def experience(self) -> Experience:
+        """What an item of the replay is."""
+        raise NotImplementedError(f"{type(self).__name__} must define experience().")
 
     def experience_spec(self) -> dict[str, Any]:
         """What is written to the replay, as nests of `tf.TensorSpec`; known once `prepare`d."""
-        raise NotImplementedError(f"{type(self).__name__} must define experience_spec().")
+        environments = self._environments
+        return self.experience().spec(environments.spec, self._policy.spec, environments.num_envs)
 
     def updates(self, env_steps: int) -> int:
         """Gradient steps that a budget of environment steps allows, at most."""
@@ -66,13 +73,14 @@ class Collector(keras.callbacks.Callback):
         num_envs = self._environments.num_envs
         return math.ceil(env_steps / num_envs) * num_envs
 
-    def prepare(self, agent: keras.Model) -> None:
+    def prepare(self, agent: Fitted) -> None:
         """Copies the policy; `fit` calls it when the environments are there."""
         run = agent.run
         self.set_model(agent)
         self._environments: Environments = run.environments
-        spec, num_envs = self._environments.spec, self._environments.num_envs
-        self._policy = PolicySnapshot(agent.policy, spec.observation, num_envs)
+        rng = np.random.default_rng(None if run.seed is None else [run.seed, _STREAM])
+        self._rng = rng
+        self._policy = agent.make_policy(self._environments.spec, self._environments.num_envs, rng)
         if run.faults.nan_policy != "warn":
             self._policy.check_weights()
 
@@ -89,14 +97,21 @@ class Collector(keras.callbacks.Callback):
                 "dataset. Leave it out."
             )
         self._replay = run.replay
-        self._rng = np.random.default_rng(None if run.seed is None else [run.seed, _STREAM])
         self._budget = math.inf if run.env_steps is None else run.env_steps
-        self._taken = self._counted = 0
+        self._counted = 0
         self._updates = 0
         self._seen: list[list[np.ndarray]] = []
-        self._normalizes = bool(self.model.observation_normalizers)
         self._listeners = [c for c in run.callbacks if hasattr(c, "on_episode_end")]
         self._step_listeners = [c for c in run.callbacks if hasattr(c, "on_env_step")]
+        self._hook = HookedPolicy(self._policy, self.act, self.stores_output)
+        self._actor = Actor(
+            self._environments,
+            self._hook,
+            reward_scale=self.model.reward_scale,
+            clips=self.stores_output,
+            keeps_seen=bool(self.model.observation_normalizers),
+            observers=[self._tell] if self._listeners or self._step_listeners else [],
+        )
         self._episodes = _Mean()
         self._logs: dict[str, float] = {}
         self._epoch_begin = (time.perf_counter(), 0)
@@ -134,33 +149,28 @@ class Collector(keras.callbacks.Callback):
         """What it takes to go on where it is: the account, the random state, the environments."""
         return {
             "class": type(self).__name__,
-            "random": self._rng.bit_generator.state,
-            "taken": self._taken,
+            "actor": self._actor.get_state(),
             "updates": self._updates,
             "in_epoch": self._in_epoch,
             "seen": self._seen,
             "episodes": vars(self._episodes),
             "logs": self._logs,
-            "observation": self._observation,
-            "environments": self._environments.get_state(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on where `get_state` was called, in new episodes if those cannot be gone on with."""
-        self._rng.bit_generator.state = state["random"]
+        kept = state["actor"]["environments"]
+        within_episodes = kept is not None and self._same_make(kept["layers"])
+        self._actor.set_state(state["actor"], within_episodes)
         # What was taken already filled a replay that came back empty, and counts for no budget.
-        self._taken = self._counted = state["taken"]
+        self._counted = self._taken
         self._updates = state["updates"]
         self._seen, self._logs = state["seen"], dict(state["logs"])
         vars(self._episodes).update(state["episodes"])
         self._epoch_begin = (time.perf_counter(), self._taken)
         self._in_epoch = state["in_epoch"]
-        kept = state["environments"]
-        if kept is None or not self._same_make(kept["layers"]):
+        if not within_episodes:
             self._restart(self._seed_of_restart())
-        else:
-            self._environments.set_state(kept)
-            self._observation = state["observation"]
 
     def _same_make(self, layers: list[list[str]]) -> bool:
         same = layers == self._environments.layers
@@ -179,12 +189,19 @@ class Collector(keras.callbacks.Callback):
         return int(np.random.default_rng([seed, _STREAM, self._taken]).integers(2**31))
 
     def _restart(self, seed: int | None) -> None:
-        self._observation = self._environments.reset(seed)
+        num_envs = self._environments.num_envs
+        self._writer: Any = self.experience().writer(self._replay, num_envs, self._policy)
+        self._actor.restart(seed, self._writer)
 
     @property
     def exhausted(self) -> bool:
         """Whether the budget of environment steps is used up."""
         return self._taken >= self._budget
+
+    @property
+    def _taken(self) -> int:
+        """Environment steps taken in this run."""
+        return self._actor.env_steps
 
     @property
     def _env_steps(self) -> int:
@@ -209,22 +226,23 @@ class Collector(keras.callbacks.Callback):
             self.model.adapt(tf.nest.pack_sequence_as(spec, leaves))
             self._seen = []
 
-    def _step(self, action: np.ndarray) -> Step:
-        """Takes a step in every environment, and brings the account up to date."""
-        step = self._environments.step(action)
-        if self._normalizes and np.count_nonzero(step.valid):
-            self._seen.append([leaf[step.valid] for leaf in self._observation])
-        acted_on, self._observation = self._observation, step.observation
-        self._taken += np.count_nonzero(step.valid)
-        for listener in self._step_listeners:
-            listener.on_env_step(acted_on, action, step)
-        for episode in step.episodes:
+    def _run(self, steps: float | None = None, items: int | None = None) -> None:
+        """Has the actor act, and brings the account up to date."""
+        self._writer.env_steps = self._env_steps
+        self._actor.run(steps, items)
+        drained = self._actor.drain()
+        for episode in drained.episodes:
             self._episodes.add(episode)
+        if drained.seen:
+            self._seen.append(drained.seen)
+
+    def _tell(self, observation: list[np.ndarray], action: np.ndarray, step: Step) -> None:
+        """Tells the other callbacks of a step."""
+        for listener in self._step_listeners:
+            listener.on_env_step(observation, action, step)
+        for episode in step.episodes:
             for listener in self._listeners:
                 listener.on_episode_end(episode, self._env_steps)
-        if self.model.reward_scale != 1.0:
-            return step._replace(reward=step.reward * np.float32(self.model.reward_scale))
-        return step
 
     def _log(self, logs: dict[str, Any] | None) -> None:
         if self._episodes.count:
@@ -249,13 +267,6 @@ def check_replicas(agent: Any, examples: int) -> None:
             f"what is collected for a batch, {examples} examples, must be a multiple of the number "
             f"of replicas, {replicas}. Collect more, or fewer."
         )
-
-
-def within_bounds(action: np.ndarray, space: gym.Space) -> np.ndarray:
-    """Clips actions to a Box; a Gaussian policy goes beyond. Others are returned as they are."""
-    if isinstance(space, gym.spaces.Box) and np.shape(action)[1:] == space.shape:
-        return np.clip(action, space.low, space.high).astype(space.dtype)
-    return action
 
 
 class _Mean:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from kerasrl.callbacks.collector import Collector
 
 
@@ -13,6 +11,8 @@ class QueueCollector(Collector):
     A pipeline may ask for the next item long before it is needed; the queue is told when one is to
     be there, so that a long collection or evaluation is not taken for a queue that starves.
     """
+
+    stores_output = True
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Resets the environments."""
@@ -24,7 +24,7 @@ class QueueCollector(Collector):
         super().on_train_batch_begin(batch, logs)
         if self._due:
             self._refresh()
-            self._replay.insert(self._collect())
+            self._collect()
             self._count()
         self._replay.expected = True
 
@@ -42,6 +42,6 @@ class QueueCollector(Collector):
         """Whether the update that comes next needs another item."""
         return True
 
-    def _collect(self) -> np.ndarray:
-        """Acts, and returns a packed item."""
+    def _collect(self) -> None:
+        """Acts until an item is written."""
         raise NotImplementedError(f"{type(self).__name__} must define _collect().")

@@ -16,7 +16,7 @@ from kerasrl.arguments import positive, seed_of, whole
 from kerasrl.callbacks.evaluation import faults_of
 from kerasrl.envs import FaultPolicy
 from kerasrl.errors import ArgumentError, ArgumentTypeError, StackError
-from kerasrl.policies import PolicySnapshot, run_episodes
+from kerasrl.policies import run_episodes
 from kerasrl.policies.episodes import check_max_episode_steps
 
 #: int, steps after which a film is broken off unless told otherwise.
@@ -138,9 +138,7 @@ class _Studio:
             faults = dataclasses.replace(faults, on_env_error="raise")
             self._environments = envs.make(self._camera, faults=faults)
             made.callback(self._environments.close)
-            spec = self._environments.spec
-            agent.build(spec)
-            self._policy = PolicySnapshot(agent, spec.observation, 1)
+            self._policy = agent.make_policy(self._environments.spec)
             self._fps = fps or self._camera.metadata.get("render_fps") or _DEFAULT_FPS
             self._resources = made.pop_all()
 

@@ -6,6 +6,7 @@ from kerasrl.export.exported import ExportedPolicy, load_policy
 from kerasrl.export.manifest import EXPORT_FORMATS, read_info
 from kerasrl.policies.episodes import run_episodes
 from kerasrl.policies.evaluation import evaluate
+from kerasrl.policies.network_policy import NetworkPolicy
 from kerasrl.policies.policy import Policy, PolicySpec, PolicyStep
 from kerasrl.policies.random_policy import RandomPolicy
 from kerasrl.policies.snapshot import PolicySnapshot
@@ -13,6 +14,7 @@ from kerasrl.policies.snapshot import PolicySnapshot
 __all__ = [
     "EXPORT_FORMATS",
     "ExportedPolicy",
+    "NetworkPolicy",
     "Policy",
     "PolicySnapshot",
     "PolicySpec",

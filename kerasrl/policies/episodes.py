@@ -9,6 +9,7 @@ import numpy as np
 from kerasrl.arguments import whole
 from kerasrl.envs import Environments, Episode
 from kerasrl.errors import EnvError
+from kerasrl.policies.policy import Policy, PolicyStep, begin_anew
 from kerasrl.warning import warn
 
 #: int, steps after which an episode is broken off unless told otherwise.
@@ -17,7 +18,7 @@ _MOST_BROKEN_OFF = 100  # Episodes, by whatever else uses the environments.
 
 
 def run_episodes(
-    policy: Callable[[list[np.ndarray]], np.ndarray],
+    policy: Policy | Callable[[list[np.ndarray]], np.ndarray],
     environments: Environments,
     episodes: int,
     seed: int | None = None,
@@ -30,7 +31,7 @@ def run_episodes(
     and what it does afterwards does not count.
 
     Args:
-        policy: callable from observation leaves `[N, ...]` to actions `[N, ...]`.
+        policy: `Policy`, or a callable from observation leaves `[N, ...]` to actions `[N, ...]`.
         environments: `Environments`, reset first.
         episodes: int, how many in all.
         seed: int, for the first reset.
@@ -55,10 +56,14 @@ def run_episodes(
         on_episode(episode)
 
     limit = _StepLimit(environments, max_episode_steps)
+    acting = policy if isinstance(policy, Policy) else _Callable(policy)
+    everywhere = np.ones(environments.num_envs, bool)
     observation, broken_off = environments.reset(seed), 0
+    acting.reset(everywhere)
     while len(finished) < episodes:
-        step = environments.step(policy(observation))
+        step = environments.step(acting(observation).action)
         observation = step.observation
+        begin_anew(acting, step)
         for episode in step.episodes:
             if share[episode.env] and not limit.spent[episode.env]:
                 count(episode)
@@ -69,8 +74,19 @@ def run_episodes(
         _check_broken_off(broken_off)
         if len(finished) < episodes and np.all(limit.spent | (share == 0)):
             observation = environments.reset()
+            acting.reset(everywhere)
             limit.begin()
     return finished
+
+
+class _Callable(Policy):
+    """A callable from observation leaves to actions as a policy."""
+
+    def __init__(self, act: Callable[[list[np.ndarray]], np.ndarray]):
+        self._act = act
+
+    def __call__(self, observation: list[np.ndarray]) -> PolicyStep:
+        return PolicyStep(self._act(observation))
 
 
 class _StepLimit:

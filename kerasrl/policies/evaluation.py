@@ -14,7 +14,6 @@ from kerasrl.errors import ArgumentTypeError, SpaceError
 from kerasrl.export.exported import ExportedPolicy
 from kerasrl.policies.episodes import MAX_EPISODE_STEPS, run_episodes
 from kerasrl.policies.random_policy import RandomPolicy
-from kerasrl.policies.snapshot import PolicySnapshot
 
 
 def evaluate(
@@ -34,8 +33,8 @@ def evaluate(
 
     Args:
         env: whatever `fit` takes as environment, or `Environments`.
-        policy: an agent, which acts greedily; a callable from observation leaves `[N, ...]` to
-            actions `[N, ...]`; or None, the random policy.
+        policy: an agent, which acts greedily; a `Policy`; a policy that was exported; a callable
+            from observation leaves `[N, ...]` to actions `[N, ...]`; or None, the random policy.
         episodes: int, episodes to run, shared out evenly among the environments beforehand, so
             that short ones do not count for more.
         num_envs: int, environments to make of an id or a callable.
@@ -73,17 +72,14 @@ def evaluate(
     }
 
 
-def _actor(
-    policy: Any, environments: Environments, seed: int | None
-) -> Callable[[list[np.ndarray]], np.ndarray]:
+def _actor(policy: Any, environments: Environments, seed: int | None) -> Any:
     spec = environments.spec
     if policy is None:
         return RandomPolicy(spec.action_space, seed)
-    if hasattr(policy, "explore"):  # An agent, which policies may not import.
-        policy.build(spec)
-        snapshot = PolicySnapshot(policy, spec.observation, environments.num_envs)
-        snapshot.check_weights()
-        return snapshot
+    if hasattr(policy, "make_policy") and not isinstance(policy, type):  # An agent.
+        acting = policy.make_policy(spec, environments.num_envs)
+        acting.check_weights()
+        return acting
     if isinstance(policy, ExportedPolicy) and policy.spec != spec:
         raise SpaceError(
             f"this policy is for observations {policy.observation_space} and actions "
@@ -93,6 +89,6 @@ def _actor(
     if callable(policy) and not isinstance(policy, type | keras.Model):
         return policy
     raise ArgumentTypeError(
-        "policy must be an agent, a callable from observation leaves [N, ...] to actions "
+        "policy must be an agent, a Policy, a callable from observation leaves [N, ...] to actions "
         f"[N, ...], or None for the random policy; received {policy!r}."
     )

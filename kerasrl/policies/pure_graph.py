@@ -12,8 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasrl.errors import NetworkError
 from kerasrl.policies.float32_graph import as_float32, computing_in_float32
+from kerasrl.policies.graph_identity import canonical
 from kerasrl.policies.rewriting import (
     CALLS,
     READS,
@@ -42,9 +42,6 @@ class PureGraph:
         graph: `tf.types.experimental.ConcreteFunction` of the policy.
         num_inputs: int, how many tensors it takes.
 
-    Raises:
-        NetworkError: when the policy computes another number of tensors than one.
-
     Attributes:
         weights: list of the handles of the variables that come in as tensors.
         inputs: list of `tf.TensorSpec`, the policy's own and then one for each weight.
@@ -53,11 +50,6 @@ class PureGraph:
     """
 
     def __init__(self, graph: Any, num_inputs: int):
-        if len(graph.outputs) != 1:
-            raise NetworkError(
-                f"a policy must compute one tensor; received {len(graph.outputs)}: "
-                f"{graph.structured_outputs}. Return the one that holds the actions."
-            )
         self._graph = graph  # Keeps Python functions and tables alive.
         self._captures = {inner.op.name: outer for outer, inner in graph.graph.captures}
         definition = graph.graph.as_graph_def()
@@ -90,6 +82,16 @@ class PureGraph:
             tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
             for handle, dtype in zip(self.weights, self._dtypes, strict=True)
         ]
+
+    def same(self, other: "PureGraph") -> bool:
+        """Whether another graph computes the same, of the very same variables and constants."""
+        ours, theirs = list(self._captures.values()), list(other._captures.values())
+        if len(ours) != len(theirs) or any(a is not b for a, b in zip(ours, theirs, strict=True)):
+            return False
+        return self._canonical() == other._canonical()
+
+    def _canonical(self) -> bytes:
+        return canonical(self._definition, list(self._captures))
 
     def call(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
         """Computes the policy's output; to be traced."""

@@ -131,8 +131,8 @@ def test_an_episode_of_exactly_max_steps_is_whole(collected):
 def test_an_episode_longer_than_max_steps_says_what_to_do(collected, lengths):
     env = CountingEnv(lengths)
     rule = (
-        r"environment 0: an episode has not ended after max_steps=3 steps, and KnownAgent learns "
-        r"from whole episodes. Pass CollectEpisodes\(max_steps=...\) with more, or wrap"
+        r"environment 0: an episode has not ended after max_steps=3 steps, and whole "
+        r"episodes are learned from. Pass CollectEpisodes\(max_steps=...\) with more, or wrap"
     )
     with pytest.raises(EnvError, match=rule):
         collected(CollectEpisodes(2, max_steps=3), env, 1)

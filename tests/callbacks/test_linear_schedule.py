@@ -60,7 +60,7 @@ def test_a_weight_within_the_optimizer(make_agent, batches):
 def test_a_change_of_epsilon_reaches_the_collector(make_agent, tiny_env, small_replay):
     class Counting(Collect):
         def act(self, observation):
-            (probabilities,) = self._policy(observation)
+            (probabilities,) = self._policy.output(observation)
             smallest.append(round(float(probabilities.min()), 4))
             return super().act(observation)
 

@@ -111,5 +111,7 @@ def test_no_episodes_are_refused(tiny_env, episodes):
 def test_what_is_no_policy_is_refused(make_agent, tiny_env):
     network = make_agent("dqn").q_network
     for policy in ("random", kerasrl.policies.RandomPolicy, network, 3):
-        with pytest.raises(ArgumentTypeError, match="policy must be an agent, a callable"):
+        with pytest.raises(
+            ArgumentTypeError, match="policy must be an agent, a Policy, a callable"
+        ):
             kerasrl.evaluate(tiny_env(), policy)

@@ -91,7 +91,7 @@ def test_components_without_bounds_vary_about_where_they_may_be():
 def test_the_policy_acts_for_every_environment(name):
     space = SPACES[name]
     observation = [np.zeros((5, 3)), np.zeros(5)]
-    actions = RandomPolicy(space)(observation)
+    actions = RandomPolicy(space)(observation).action
     assert actions.shape == (5, *space.shape)
     assert all(space.contains(np.asarray(action)) for action in actions)
 
@@ -99,7 +99,7 @@ def test_the_policy_acts_for_every_environment(name):
 def test_the_policy_goes_on_and_repeats_with_its_seed():
     def acted(seed):
         policy = RandomPolicy(SPACES["box"], seed)
-        return [policy([np.zeros((2, 1))]) for _ in range(3)]
+        return [policy([np.zeros((2, 1))]).action for _ in range(3)]
 
     first, second, third = acted(0)
     assert (first != second).any()
@@ -110,4 +110,4 @@ def test_the_policy_goes_on_and_repeats_with_its_seed():
 
 def test_the_policy_does_not_draw_what_an_environment_of_the_same_seed_draws():
     drawn = gym.utils.seeding.np_random(3)[0].uniform(-2, 3, 4).astype(np.float32)
-    assert (RandomPolicy(SPACES["box"], 3)([np.zeros((1, 1))])[0] != drawn).any()
+    assert (RandomPolicy(SPACES["box"], 3)([np.zeros((1, 1))]).action[0] != drawn).any()

@@ -11,6 +11,7 @@ from kerasrl.envs.spec import tensor_spec
 from kerasrl.errors import NetworkError
 from kerasrl.networks.features import observation_features
 from kerasrl.policies import PolicySnapshot
+from kerasrl.policies.conversion import Conversions
 from kerasrl.testing import nested_space
 
 spaces = gym.spaces
@@ -509,6 +510,215 @@ def test_random_numbers_are_drawn_at_every_call_and_can_be_repeated(make):
 
 
 @pytest.mark.regression(3)
-def test_a_policy_gives_one_tensor():
-    with pytest.raises(NetworkError, match="a policy must compute one tensor; received 2"):
-        PolicySnapshot(lambda x: (x, x), tensor_spec(box(3)), NUM_ENVS)
+@pytest.mark.parametrize("policy", [lambda x: None, lambda x: (), lambda x: {"a": x, "b": None}])
+def test_a_policy_computes_something(policy):
+    with pytest.raises(NetworkError, match="must compute a tensor or a nest of tensors; received"):
+        PolicySnapshot(policy, tensor_spec(box(3)), NUM_ENVS)
+
+
+@pytest.mark.parametrize(
+    "second", [lambda x: x[0, :2], lambda x: tf.strings.as_string(x), lambda x: tf.complex(x, x)]
+)
+def test_each_of_several_outputs_is_of_numbers_for_every_environment(second):
+    with pytest.raises(NetworkError, match=r"numbers or bools and have the shape \[N, ...\], N=3"):
+        PolicySnapshot(lambda x: (x, second(x)), tensor_spec(box(3)), NUM_ENVS)
+
+
+INTEGERS = np.array([[2**62 + 1, -(2**63)], [2**31 - 1, -1], [2**24 + 1, 0]])
+
+
+def several(observation):
+    """Outputs of every dtype, with values that float32 has not."""
+    x = tf.cast(observation, tf.float64)
+    return {
+        "z": {
+            "float64": x,
+            "thirds": tf.fill([3, 1], tf.constant(1 / 3, tf.float64)),
+            "int64": tf.constant(INTEGERS),
+        },
+        "a": (observation, tf.cast(observation, tf.float16)),
+        "int32": tf.cast(tf.constant(INTEGERS % 2**31), tf.int32),
+        "uint8": tf.constant([255, 0, 7], tf.uint8),
+        "bool": observation[:, :2] > 0,
+        "matrix": tf.reshape(observation, (3, 1, 3)) * [[1.0], [2.0]],
+        "uint16": tf.constant([65535, 0, 7], tf.uint16),
+    }
+
+
+def test_several_outputs_come_back_bit_for_bit():
+    snapshot = converted(several, box(3))
+    for leaves in batches(box(3)):
+        expected = tf.nest.map_structure(lambda x: x.numpy(), several(tf.constant(leaves[0])))
+        received = snapshot(leaves)
+        assert list(received) == list(expected)
+        tf.nest.assert_same_structure(received, expected)
+        for one, other in zip(tf.nest.flatten(received), tf.nest.flatten(expected), strict=True):
+            assert (one.dtype, one.shape) == (other.dtype, other.shape)
+            np.testing.assert_array_equal(one, other)
+    assert snapshot.output["z"]["int64"] == tf.TensorSpec((3, 2), tf.int64)
+    assert snapshot.output["a"][1] == tf.TensorSpec((3, 3), tf.float16)
+
+
+def test_several_outputs_of_a_network_that_does_not_convert():
+    with pytest.warns(UserWarning, match="not convert to TensorFlow Lite"):
+        snapshot = PolicySnapshot(
+            lambda x: {"b": determinant(x), "a": tf.constant(INTEGERS)},
+            tensor_spec(box(3)),
+            NUM_ENVS,
+        )
+    (leaves,) = batches(box(3), 1)
+    received = snapshot(leaves)
+    np.testing.assert_array_equal(received["a"], INTEGERS)
+    np.testing.assert_allclose(received["b"], determinant(tf.constant(leaves[0])), rtol=1e-5)
+
+
+def test_a_dict_of_one_output():
+    snapshot = converted(lambda x: {"only": 2 * x}, box(3))
+    np.testing.assert_array_equal(
+        snapshot([np.ones((3, 3), np.float32)])["only"], np.full((3, 3), 2)
+    )
+
+
+class Cell(keras.Model):
+    """An LSTM cell and a head: `[N, 3]` and a state to `[N, 2]` and the next state."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = layers.LSTMCell(4), layers.Dense(2)
+
+    def call(self, observation, state):
+        (count, *hidden), shift = state[:3], state[3]
+        output, hidden = self.cell(observation, hidden)
+        return {"q": self.head(output), "count": count}, (count + 1, *hidden, shift)
+
+
+STATE = (*(tf.TensorSpec((), tf.int64), tf.TensorSpec((4,)), tf.TensorSpec((4,))), tf.TensorSpec(2))
+
+
+def test_a_recurrent_state_goes_along():
+    cell = Cell()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        snapshot = PolicySnapshot(cell, tensor_spec(box(3)), NUM_ENVS, STATE)
+    state = [np.arange(3) + 2**40, *np.zeros((2, 3, 4), np.float32), np.ones((3, 2), np.float32)]
+    expected = [tf.constant(leaf) for leaf in state]
+    for i, leaves in enumerate(batches(box(3), 4)):
+        known, expected = cell(tf.constant(leaves[0]), expected)
+        output, state = snapshot(leaves, state)
+        np.testing.assert_array_equal(output["count"], np.arange(3) + 2**40 + i)
+        np.testing.assert_allclose(output["q"], known["q"], rtol=1e-5, atol=1e-6)
+        for received, leaf in zip(state, expected, strict=True):
+            assert received.dtype == leaf.dtype.as_numpy_dtype
+            np.testing.assert_allclose(received, leaf, rtol=1e-5, atol=1e-6)
+    assert snapshot.output["q"] == tf.TensorSpec((3, 2), tf.float32)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [lambda x, state: x, lambda x, state: (x, state[:1]), lambda x, state: (x, (x, state[1]))],
+)
+def test_a_recurrent_policy_hands_on_its_state(policy):
+    spec = (tf.TensorSpec(()), tf.TensorSpec(()))
+    with pytest.raises(NetworkError, match="must return a pair: what it computes, and the next"):
+        PolicySnapshot(policy, tensor_spec(box(3)), NUM_ENVS, spec)
+
+
+@pytest.mark.parametrize("state", [None, STATE])
+def test_weights_go_from_one_snapshot_to_another(state):
+    def made():
+        network = dense(box(3)) if state is None else Cell()
+        return PolicySnapshot(network, tensor_spec(box(3)), NUM_ENVS, state)
+
+    learner, actor = made(), made()
+    (leaves,) = batches(box(3), 1)
+    inputs = [
+        leaves,
+        *(
+            []
+            if state is None
+            else [[np.zeros((3, *s.shape), s.dtype.as_numpy_dtype) for s in state]]
+        ),
+    ]
+    first, second = (tf.nest.flatten(each(*inputs)) for each in (learner, actor))
+    assert any((a != b).any() for a, b in zip(first, second, strict=True))
+    version, arrays = learner.weights()
+    actor.set_weights(version + 7, arrays)
+    second = tf.nest.flatten(actor(*inputs))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert actor.version == actor.weights()[0] == version + 7
+    learner.update()
+    assert learner.version == version + 1
+
+
+CACHED = {**CONVERTED, "conv": (conv, spaces.Box(0, 255, (8, 8, 2), np.uint8))}
+del CACHED["functions"]  # Whose own functions come out otherwise when they are traced first.
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_the_same_policy_is_converted_once(name, monkeypatch):
+    counts = count_conversions(monkeypatch)
+    make, space = CACHED[name]
+    network, conversions = make(), Conversions()
+
+    def snapshot(num_envs=NUM_ENVS):
+        return PolicySnapshot(network, tensor_spec(space), num_envs, None, conversions)
+
+    first, second = snapshot(), snapshot()
+    assert len(counts) == 1
+    for weight in network.trainable_weights:
+        weight.assign_add(tf.ones_like(weight))
+    third = snapshot()
+    assert len(counts) == 1
+    assert_equal(third, network, space)
+    (leaves,) = batches(space, 1)
+    # Each has the weights of its own last update.
+    np.testing.assert_array_equal(first(leaves), second(leaves))
+    assert (first(leaves) != third(leaves)).any()
+    snapshot(NUM_ENVS + 1)
+    assert len(counts) == 2
+    other = make()
+    PolicySnapshot(other, tensor_spec(space), NUM_ENVS, None, conversions)
+    assert len(counts) == 3
+
+
+def count_conversions(monkeypatch):
+    counts, convert = [], tf.lite.TFLiteConverter.from_concrete_functions
+    monkeypatch.setattr(
+        tf.lite.TFLiteConverter,
+        "from_concrete_functions",
+        lambda *arguments: counts.append(1) or convert(*arguments),
+    )
+    return counts
+
+
+class Adjustable(keras.Model):
+    """A network with a number that is no weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.scale, self.table = layers.Dense(2), 1.0, tf.constant([1.0, 2.0])
+
+    def call(self, observation):
+        return self.scale * self.inner(observation) + self.table
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda network: setattr(network, "scale", 2.0),
+        lambda network: setattr(network, "table", tf.constant([3.0, 2.0])),
+        lambda network: setattr(network, "inner", layers.Dense(2)),
+        lambda network: setattr(network.inner, "activation", tf.tanh),
+    ],
+    ids=["number", "constant", "layer", "activation"],
+)
+def test_a_policy_that_has_changed_is_converted_anew(change, monkeypatch):
+    counts, conversions, network = count_conversions(monkeypatch), Conversions(), Adjustable()
+    for changes in range(2):
+        if changes:
+            change(network)
+        for _ in range(2):
+            snapshot = PolicySnapshot(network, tensor_spec(box(3)), NUM_ENVS, None, conversions)
+            assert_equal(snapshot, network, box(3))
+            assert len(counts) == 1 + changes
