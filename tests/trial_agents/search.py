@@ -1,0 +1,85 @@
+"""An agent that acts by search, as docs/extending.md tells how."""
+
+import gymnasium as gym
+import keras
+import numpy as np
+import tensorflow as tf
+
+import kerasrl
+from kerasrl.networks import MLP, observation_features
+from kerasrl.policies import Policy, PolicySnapshot, PolicySpec, PolicyStep
+
+
+class Search(Policy):
+    """PUCT over the first action (Silver et al., 2017), then what the network would do."""
+
+    def __init__(self, agent, spec, rng):
+        self.agent, self.rng = agent, rng
+        self.network = PolicySnapshot(agent.policy, spec.observation, 1)
+        self.simulator = gym.make("CartPole-v1").unwrapped
+        self.simulator.reset()
+
+    @property
+    def spec(self):
+        return PolicySpec(info=self.agent.info_spec())
+
+    def update(self):
+        self.network.update()
+
+    def __call__(self, observation):
+        visits = np.stack([self.visits(root) for root in observation[0]])
+        noise = 0 if self.rng is None else self.rng.gumbel(size=visits.shape)
+        return PolicyStep((np.log(visits) + noise).argmax(-1), info={"visits": visits})
+
+    def visits(self, root):
+        prior, n, q = self.network([root[None]])["prior"][0], np.ones(2), np.zeros(2)
+        for simulation in range(self.agent.simulations):
+            score = q - q.max() + prior * np.sqrt(n.sum()) / n
+            action = simulation if simulation < 2 else int(score.argmax())
+            n[action] += 1
+            q[action] += (self.value(root, action) - q[action]) / (n[action] - 1)
+        return (n / n.sum()).astype(np.float32)
+
+    def value(self, observation, action):
+        self.simulator.state, self.simulator.steps_beyond_terminated = tuple(observation), None
+        for steps in range(self.agent.depth):
+            observation, _, ended, *_ = self.simulator.step(action)
+            if ended:
+                return steps
+            output = self.network([observation[None].astype(np.float32)])
+            action = int(output["prior"][0].argmax())
+        return steps + output["value"][0]
+
+
+@keras.saving.register_keras_serializable("tests")
+class SearchAgent(kerasrl.Agent):
+    """Learns the visits and the value of its search."""
+
+    def __init__(self, simulations=8, depth=5, **kwargs):
+        super().__init__(**kwargs)
+        self.simulations, self.depth = simulations, depth
+
+    def build_networks(self):
+        inputs, features = observation_features(self.observation_space)
+        hidden = MLP((64, 64))(features)
+        self.network = keras.Model(inputs, keras.layers.Dense(3)(hidden))
+
+    def info_spec(self):
+        return {"visits": tf.TensorSpec((2,), tf.float32)}
+
+    def policy(self, observation):
+        output = self.network(observation)
+        return {"prior": tf.nn.softmax(output[:, :2]), "value": output[:, 2]}
+
+    def make_policy(self, spec, num_envs, rng=None):
+        return Search(self, spec, rng)
+
+    def train_step(self, batch):
+        v_t, discount = self.policy(batch["next_observation"])["value"], self.discount
+        target = kerasrl.losses.td_target(batch["reward"], discount * batch["discount"], v_t)
+        with tf.GradientTape() as tape:
+            output = self.policy(batch["observation"])
+            of_policy = -tf.reduce_sum(batch["visits"] * tf.math.log(output["prior"]), axis=-1)
+            loss = self.mean(batch, of_policy + kerasrl.losses.huber(target - output["value"]))
+        self.minimize(loss, tape, self.network.trainable_variables, self.optimizer)
+        return self.track(loss=loss)
