@@ -43,7 +43,7 @@ ALLOWED = {
 }
 
 # The file that joins the two sides.
-ALSO_ALLOWED = {"kerasrl/agents/agent.py": {"checkpoints", "envs", "experience", "run"}}
+ALSO_ALLOWED = {"kerasrl/agents/agent.py": {"experience"}}
 
 PRIVATE = ("tensorflow.python", "keras.src")
 

@@ -47,7 +47,7 @@ class A2C(OnPolicyAgent):
         https://arxiv.org/abs/1602.01783.
     """
 
-    log_names = ("loss", "policy_loss", "value_loss", "entropy", "explained_variance")
+    log_names = (*OnPolicyAgent.log_names, "explained_variance")
 
     def __init__(
         self,
@@ -69,10 +69,9 @@ class A2C(OnPolicyAgent):
         self.value_cost = real("value_cost", value_cost)
         self.normalize_advantages = normalize_advantages
 
-    def default_optimizers(self) -> dict[str, Any]:
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
         """RMSprop at 7e-4 with clipped gradients."""
-        rmsprop = keras.optimizers.RMSprop(7e-4, rho=0.99, epsilon=1e-5, global_clipnorm=0.5)
-        return {"optimizer": rmsprop}
+        return keras.optimizers.RMSprop(7e-4, rho=0.99, epsilon=1e-5, global_clipnorm=0.5)
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection."""

@@ -8,13 +8,9 @@ import tensorflow as tf
 
 from kerasrl.arguments import fraction, positive, whole
 from kerasrl.callbacks import Collect
-from kerasrl.errors import AgentStateError
 from kerasrl.experience import Experience, Transitions
-from kerasrl.networks import ObservationNormalization, Target, all_layers
 from kerasrl.replay import Uniform
-from kerasrl.training import building, precision
-from kerasrl.training.keras_arguments import explaining
-from kerasrl.training.normalizing import Normalizing
+from kerasrl.training import building
 from kerasrl.training.trainable import Trainable
 
 
@@ -40,7 +36,7 @@ class Agent(Trainable):
     - `log_names`: the names that `train_step` hands to `track`;
     - `batch_keys`: what a batch of a dataset must have for it to learn from, all five by default;
     - `update_epochs`, if it learns from rollouts: passes over each of them, 1 by default;
-    - `default_optimizers()`, the optimizers that it is compiled with unless others are given.
+    - `default_optimizer()`, made for each optimizer that `compile` is not given.
 
     `get_config`, which `save` needs, gives what its constructor was called with: the base notes it.
     An argument that stands for a network is kept as an attribute of that name. `resolved_arguments`
@@ -78,11 +74,6 @@ class Agent(Trainable):
         "next_observation",
     )
     update_epochs: int = 1
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "compile" in vars(cls):
-            cls.compile = explaining(cls.compile)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -146,98 +137,13 @@ class Agent(Trainable):
         """The replay that `fit` opens unless the user passes one of its class."""
         return Uniform()
 
-    def default_optimizers(self) -> dict[str, Any]:
-        """The optimizers of `compile` unless others are given; RMSprop, as in Keras, if missing."""
-        return {}
+    def default_optimizer(self) -> Any:
+        """A new optimizer, for each of `compile`'s that is not given; RMSprop, as in Keras."""
+        return "rmsprop"
 
     def batches(self, replay: Any, batch_size: int | None) -> tf.data.Dataset:
         """The batches that `train_step` is given, out of the open replay."""
         return replay.dataset(batch_size)
-
-    def build(self, env: Any) -> None:
-        """Builds the networks for an environment; `fit` does it when it is not done.
-
-        Args:
-            env: whatever `fit` takes as environment, or a `kerasrl.envs.EnvSpec`.
-
-        Raises:
-            SpaceError: when the agent cannot serve the spaces.
-            AgentStateError: when it is called with shapes, as Keras does on a first call.
-        """
-        spec = building.spec_of(self, env)
-        if self.built:
-            building.check_same_spaces(self, spec)
-            return
-        self.observation_space, self.action_space = spec.observation_space, spec.action_space
-        with self.distribute_strategy.scope():
-            self.build_networks()
-            self._track_layer_losses()
-            # Last, so that the variables before it keep their numbers in files.
-            self.gradient_steps = self._counter("gradient_steps")
-        self._normalizing = Normalizing(self)
-        self.built = True
-        precision.scale_losses(self)
-
-    @explaining
-    def compile(
-        self,
-        optimizer: Any = None,
-        *,
-        steps_per_execution: int = 1,
-        jit_compile: bool | None = None,
-        run_eagerly: bool | None = None,
-    ) -> None:
-        """Sets the optimizer; losses are the agent's own, and the rest is as in Keras.
-
-        Args:
-            optimizer: Keras optimizer, or the name of one; by default the agent's own, see
-                `default_optimizers`.
-            steps_per_execution: int, gradient steps between callbacks. It must divide the number of
-                updates that a rollout is for, where rollouts are learned from.
-            jit_compile: bool, whether XLA compiles the step.
-            run_eagerly: bool, whether it runs without a graph, to be debugged.
-
-        Raises:
-            ArgumentTypeError: when an argument is one of Keras's that means nothing here, or the
-                optimizer is none, or one of `keras.optimizers.legacy`, which cannot be saved.
-        """
-        self.compile_optimizers(
-            {"optimizer": optimizer},
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            run_eagerly=run_eagerly,
-        )
-
-    def compile_optimizers(
-        self,
-        optimizers: dict[str, Any],
-        *,
-        steps_per_execution: int = 1,
-        jit_compile: bool | None = None,
-        run_eagerly: bool | None = None,
-    ) -> None:
-        """Does the work of `compile` for several optimizers, which become attributes.
-
-        Args:
-            optimizers: dict by the names of `compile`'s arguments, None for the agent's own. The
-                first is `agent.optimizer`, too: when Keras's `LearningRateScheduler` or
-                `ReduceLROnPlateau` changes its learning rate, those of the others keep their ratio
-                to it. `LinearSchedule` reaches one alone, as `"critic_optimizer.learning_rate"`.
-            steps_per_execution, jit_compile, run_eagerly: as for `compile`.
-        """
-        own = self.default_optimizers()
-        chosen = {name: given or own.get(name, "rmsprop") for name, given in optimizers.items()}
-        super().compile(
-            chosen[first := next(iter(chosen))],
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            run_eagerly=run_eagerly,
-        )
-        chosen[first] = self.optimizer
-        with self.distribute_strategy.scope():
-            for name, optimizer in chosen.items():
-                setattr(self, name, keras.optimizers.get(optimizer))
-        precision.scale_losses(self)
 
     def feed(self, observation: Any, action: tf.Tensor) -> None:
         """Calls every network that takes observations, so that normalisers are seen to be fed.
@@ -249,38 +155,6 @@ class Agent(Trainable):
             action: tensor `[B, ...]` of actions in the environment's own units.
         """
         self.policy(observation)
-
-    def adapt(self, observation: Any) -> None:
-        """Adapts every `ObservationNormalization` to what it is fed for a batch of observations.
-
-        Target networks take over what has changed. While collecting, it is done by itself.
-
-        Args:
-            observation: nest of arrays or tensors `[M, ...]`, M at least 1, as the space has it.
-
-        Raises:
-            AgentStateError: when the agent is not built.
-        """
-        if not self.built:
-            raise AgentStateError(f"{type(self).__name__} is not built. Call build(env) first.")
-        self._normalizing.adapt(observation)
-
-    @property
-    def observation_spec(self) -> Any:
-        """Nest of `tf.TensorSpec`: one observation, without a batch dimension."""
-        return building.built_spec(self).observation
-
-    @property
-    def targets(self) -> list[Target]:
-        """The agent's target networks."""
-        return [layer for layer in self.layers if isinstance(layer, Target)]
-
-    @property
-    def observation_normalizers(self) -> list[ObservationNormalization]:
-        """The layers that adapt to what is observed, those of target networks aside."""
-        copies = {id(layer) for target in self.targets for layer in all_layers(target)}
-        found = [each for each in all_layers(self) if isinstance(each, ObservationNormalization)]
-        return [layer for layer in found if id(layer) not in copies]
 
     def optimized_variables(self) -> dict[str, list[tf.Variable]]:
         """The variables that each of `compile`'s optimizers changes, by the argument's name."""

@@ -72,12 +72,8 @@ class ContinuousAgent(Agent):
         `ReduceLROnPlateau` changes its learning rate, those of the others keep their ratio to it.
         `LinearSchedule` reaches one alone, as `"critic_optimizer.learning_rate"`.
         """
-        self.compile_optimizers(
-            {"critic_optimizer": critic_optimizer, "actor_optimizer": actor_optimizer},
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            run_eagerly=run_eagerly,
-        )
+        optimizers = {"critic_optimizer": critic_optimizer, "actor_optimizer": actor_optimizer}
+        self.compile_optimizers(optimizers, steps_per_execution, jit_compile, run_eagerly)
 
     def optimized_variables(self) -> dict[str, list[tf.Variable]]:
         """The variables that each of `compile`'s optimizers changes, by the argument's name."""

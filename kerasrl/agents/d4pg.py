@@ -10,19 +10,17 @@ from kerasrl import losses
 from kerasrl.agents.continuous import DeterministicAgent
 from kerasrl.arguments import not_negative, positive, real, whole
 from kerasrl.callbacks import Collect, TargetUpdate
-from kerasrl.errors import ArgumentError, NetworkError
+from kerasrl.errors import ArgumentError
 from kerasrl.networks import (
     CriticMultiplexer,
     DiscreteValuedHead,
     LayerNormMLP,
     NearZeroInitializedDense,
     TanhToSpec,
-    all_layers,
     last_layer_dtype,
 )
+from kerasrl.training.checks import atoms_of, check_atoms
 from kerasrl.training.precision import float32, gradient
-
-_ATOMS = (-150.0, 150.0, 51)
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -97,33 +95,26 @@ class D4PG(DeterministicAgent):
         noise = not_negative("exploration_noise", exploration_noise)
         self.exploration_noise = self.setting("exploration_noise", noise)
         self.dqda_clipping = positive("dqda_clipping", dqda_clipping, optional=True)
-        v_min, v_max, num_atoms = _atoms_of(critic, v_min, v_max, num_atoms)
-        self.v_min, self.v_max = real("v_min", v_min), real("v_max", v_max)
+        own = atoms_of(critic) or (-150.0, 150.0, 51)
+        self.v_min = real("v_min", own[0] if v_min is None else v_min)
+        self.v_max = real("v_max", own[1] if v_max is None else v_max)
         if not -np.inf < self.v_min < self.v_max < np.inf:
             raise ArgumentError(
-                f"v_min must be less than v_max, and both finite; received {v_min} and {v_max}."
+                f"v_min must be less than v_max, and both finite; received {self.v_min} and "
+                f"{self.v_max}."
             )
+        num_atoms = own[2] if num_atoms is None else num_atoms
         self.num_atoms = self.critic_outputs = whole("num_atoms", num_atoms, least=2)
         self._atoms = np.linspace(self.v_min, self.v_max, self.num_atoms, dtype=np.float32)
 
-    def default_optimizers(self) -> dict[str, Any]:
-        """Adam at 1e-4 with clipped gradients for both networks."""
-        return {
-            "actor_optimizer": keras.optimizers.Adam(1e-4, global_clipnorm=40.0),
-            "critic_optimizer": keras.optimizers.Adam(1e-4, global_clipnorm=40.0),
-        }
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """Adam at 1e-4 with clipped gradients."""
+        return keras.optimizers.Adam(1e-4, global_clipnorm=40.0)
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given, and the targets."""
         super().build_networks()
-        for head in _heads(self.critic):
-            if head.atoms.shape != self._atoms.shape or not np.allclose(head.atoms, self._atoms):
-                raise NetworkError(
-                    f"the critic's {head.name} has {len(head.atoms)} atoms from {head.atoms[0]} to "
-                    f"{head.atoms[-1]}, and the agent {self.num_atoms} from {self.v_min} to "
-                    f"{self.v_max}. Leave v_min, v_max and num_atoms out to take those of the "
-                    "head, or make the head with the agent's."
-                )
+        check_atoms(self, self.critic, self._atoms)
 
     def actor_output(self, features: Any) -> Any:
         """Keras tensor `[B, A]` of the default actor, within the bounds."""
@@ -138,10 +129,7 @@ class D4PG(DeterministicAgent):
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection and target updates."""
-        return [
-            Collect(env_steps_per_update=8, warmup_steps=1_000),
-            TargetUpdate(period=100),
-        ]
+        return [Collect(env_steps_per_update=8, warmup_steps=1_000), TargetUpdate(period=100)]
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critic and the actor."""
@@ -184,16 +172,3 @@ class D4PG(DeterministicAgent):
     def _mean(self, logits: tf.Tensor) -> tf.Tensor:
         """Expected returns: logits `[B, N]` to `[B]`."""
         return tf.linalg.matvec(tf.nn.softmax(logits), self._atoms)
-
-
-def _heads(critic: Any) -> list[DiscreteValuedHead]:
-    return [each for each in all_layers(critic) if isinstance(each, DiscreteValuedHead)]
-
-
-def _atoms_of(critic: Any, *given: Any) -> tuple[Any, ...]:
-    """`v_min`, `v_max` and `num_atoms`, those not given from the critic's head if it has one."""
-    heads = [] if critic is None else _heads(critic)
-    own = (heads[0].minimum, heads[0].maximum, heads[0].num_atoms) if heads else _ATOMS
-    return tuple(
-        default if value is None else value for value, default in zip(given, own, strict=True)
-    )

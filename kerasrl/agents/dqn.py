@@ -85,9 +85,9 @@ class DQN(Agent):
         target_network = Target(q_network, name="target_network")
         self.q_network, self.target_network = q_network, target_network
 
-    def default_optimizers(self) -> dict[str, Any]:
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
         """Adam at 1e-3."""
-        return {"optimizer": keras.optimizers.Adam(1e-3)}
+        return keras.optimizers.Adam(1e-3)
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection, target updates and the annealing of epsilon."""

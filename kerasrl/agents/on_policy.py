@@ -31,8 +31,11 @@ class OnPolicyAgent(Agent):
 
     Attributes:
         units: tuple of int, hidden layers of the default networks.
+        has_critic: bool, whether there is a critic, which is made unless it was given.
     """
 
+    log_names: tuple[str, ...] = ("loss", "policy_loss", "value_loss", "entropy")
+    has_critic = True
     default_batch_size: int | None = None
     units: tuple[int, ...] = (64, 64)
 
@@ -65,11 +68,6 @@ class OnPolicyAgent(Agent):
             check_network("critic", critic, self.observation_spec, (None, 1))
         self.actor = self.critic = None  # They are saved in the order in which they are set.
         self.actor, self.critic = actor, critic
-
-    @property
-    def has_critic(self) -> bool:
-        """Whether there is a critic, which is made unless it was given."""
-        return True
 
     def default_replay(self) -> Queue:
         """A queue of rollouts."""

@@ -1,5 +1,6 @@
 """Proximal policy optimization."""
 
+import functools
 from typing import Any
 
 import keras
@@ -9,8 +10,8 @@ from kerasrl import losses
 from kerasrl.agents.on_policy import OnPolicyAgent, actor_critic_examples, explained_variance_of
 from kerasrl.arguments import fraction, positive, real, whole
 from kerasrl.callbacks import CollectRollouts
-from kerasrl.training.conditional import update_if
-from kerasrl.training.precision import float32, optimizer_variables
+from kerasrl.training.conditional import step_if
+from kerasrl.training.precision import float32
 
 _LARGEST_LOG_RATIO = 30.0  # A ratio of 1e13.
 
@@ -58,15 +59,7 @@ class PPO(OnPolicyAgent):
         https://arxiv.org/abs/1707.06347.
     """
 
-    log_names = (
-        "loss",
-        "policy_loss",
-        "value_loss",
-        "entropy",
-        "approximate_kl",
-        "clip_fraction",
-        "explained_variance",
-    )
+    log_names = (*OnPolicyAgent.log_names, "approximate_kl", "clip_fraction", "explained_variance")
     default_batch_size = 64
 
     def __init__(
@@ -97,18 +90,12 @@ class PPO(OnPolicyAgent):
         self.normalize_advantages = normalize_advantages
         self.clip_range = self.setting("clip_range", positive("clip_range", clip_range))
         with self.distribute_strategy.scope():
-            self._stopped_at = self.add_weight(  # The `env_steps` of a rollout that is learned out.
-                "stopped_at",
-                (),
-                tf.int64,
-                keras.initializers.Constant(-1),
-                trainable=False,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
+            # The `env_steps` of a rollout that is learned out.
+            self._stopped_at = self._counter("stopped_at", -1)
 
-    def default_optimizers(self) -> dict[str, Any]:
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
         """Adam at 3e-4 with clipped gradients."""
-        return {"optimizer": keras.optimizers.Adam(3e-4, epsilon=1e-5, global_clipnorm=0.5)}
+        return keras.optimizers.Adam(3e-4, epsilon=1e-5, global_clipnorm=0.5)
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection."""
@@ -152,11 +139,9 @@ class PPO(OnPolicyAgent):
         )
 
     def _value_loss(self, v_tm1: tf.Tensor, batch: dict[str, Any]) -> tf.Tensor:
-        if self.clip_values:
-            return losses.clipped_value_loss(
-                v_tm1, batch["value"], batch["return"], self.clip_range
-            )
-        return losses.l2(batch["return"] - v_tm1)
+        if not self.clip_values:
+            return losses.l2(batch["return"] - v_tm1)
+        return losses.clipped_value_loss(v_tm1, batch["value"], batch["return"], self.clip_range)
 
     def _minimize_unless_stopped(
         self, loss: tf.Tensor, tape: tf.GradientTape, kl: tf.Tensor, rollout: tf.Tensor
@@ -169,14 +154,8 @@ class PPO(OnPolicyAgent):
         kl = context.all_reduce(tf.distribute.ReduceOp.MEAN, kl)
         stopped = (kl > 1.5 * self.target_kl) | tf.equal(self._stopped_at, rollout)
         self._stopped_at.assign(tf.where(stopped, rollout, self._stopped_at))
-
-        def update() -> tf.Tensor:
-            self.minimize(loss, tape, variables, self.optimizer)
-            return loss
-
-        with tf.init_scope():
-            self.optimizer.build(variables)
-        update_if(~stopped, update, [*variables, *optimizer_variables(self.optimizer)])
+        step = functools.partial(self.minimize, loss, tape, variables, self.optimizer)
+        step_if(~stopped, step, variables, self.optimizer)
 
 
 def _within_reach(log_prob: tf.Tensor, behaviour_log_prob: tf.Tensor) -> tf.Tensor:

@@ -51,7 +51,6 @@ class REINFORCE(OnPolicyAgent):
         learning", 1992.
     """
 
-    log_names = ("loss", "policy_loss", "value_loss", "entropy")
     resolved_arguments = ("baseline",)
     units = (100,)
 
@@ -70,19 +69,14 @@ class REINFORCE(OnPolicyAgent):
         name: str | None = None,
     ):
         super().__init__(actor, critic, normalize_observations, discount, reward_scale, name)
-        self.baseline = baseline or critic is not None
+        self.baseline = self.has_critic = baseline or critic is not None
         self.normalize_returns = normalize_returns
         self.entropy_cost = real("entropy_cost", entropy_cost)
         self.value_cost = real("value_cost", value_cost)
 
-    @property
-    def has_critic(self) -> bool:
-        """Whether there is a baseline."""
-        return self.baseline
-
-    def default_optimizers(self) -> dict[str, Any]:
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
         """Adam at 1e-3."""
-        return {"optimizer": keras.optimizers.Adam(1e-3)}
+        return keras.optimizers.Adam(1e-3)
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection."""

@@ -85,9 +85,8 @@ class SAC(ContinuousAgent):
         self.target_entropy: Any = real("target_entropy", target_entropy, optional=True)
         self.learn_temperature = learn_temperature
         with self.distribute_strategy.scope():
-            self.log_temperature = self.add_weight(
-                "log_temperature", (), initializer=keras.initializers.Constant(np.log(temperature))
-            )
+            initial = keras.initializers.Constant(np.log(temperature))
+            self.log_temperature = self.add_weight("log_temperature", (), initializer=initial)
 
     def compile(
         self,
@@ -99,22 +98,17 @@ class SAC(ContinuousAgent):
         jit_compile: bool | None = None,
         run_eagerly: bool | None = None,
     ) -> None:
-        """Sets the optimizers, Adam at 3e-4 by default; `agent.optimizer` is the actor's."""
-        self.compile_optimizers(
-            {
-                "actor_optimizer": actor_optimizer,
-                "critic_optimizer": critic_optimizer,
-                "temperature_optimizer": temperature_optimizer,
-            },
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            run_eagerly=run_eagerly,
-        )
+        """Sets the optimizers as `compile` of the family does; `agent.optimizer` is the actor's."""
+        optimizers = {
+            "actor_optimizer": actor_optimizer,
+            "critic_optimizer": critic_optimizer,
+            "temperature_optimizer": temperature_optimizer,
+        }
+        self.compile_optimizers(optimizers, steps_per_execution, jit_compile, run_eagerly)
 
-    def default_optimizers(self) -> dict[str, Any]:
-        """Adam at 3e-4 for all."""
-        names = ("actor_optimizer", "critic_optimizer", "temperature_optimizer")
-        return {name: keras.optimizers.Adam(3e-4) for name in names}
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """Adam at 3e-4."""
+        return keras.optimizers.Adam(3e-4)
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given, the twin, and the target critics."""
@@ -177,17 +171,11 @@ class SAC(ContinuousAgent):
     def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t, log_prob_t = self._sample(batch["next_observation"], salt=0)
-        target = losses.soft_td_target(
-            batch["reward"],
-            self.discount * batch["discount"],
-            self.target_critic([batch["next_observation"], action_t]),
-            log_prob_t,
-            tf.exp(self.log_temperature),
-        )
+        q_t = self.target_critic([batch["next_observation"], action_t])  # [B, 2]
+        discount, temperature = self.discount * batch["discount"], tf.exp(self.log_temperature)
+        target = losses.soft_td_target(batch["reward"], discount, q_t, log_prob_t, temperature)
         with tf.GradientTape() as tape:
-            q_tm1 = float32(
-                self.critic([batch["observation"], action_tm1], training=True)
-            )  # [B, 2]
+            q_tm1 = float32(self.critic([batch["observation"], action_tm1], training=True))
             layer_loss = self.layer_loss(self.critic)
             loss = self.mean(batch, losses.sac_critic_loss(q_tm1, target)) + layer_loss
         self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)

@@ -10,8 +10,8 @@ from kerasrl import losses
 from kerasrl.agents.continuous import DeterministicAgent
 from kerasrl.arguments import not_negative, whole
 from kerasrl.callbacks import Collect, TargetUpdate
-from kerasrl.training.conditional import update_if
-from kerasrl.training.precision import float32, optimizer_variables
+from kerasrl.training.conditional import step_if
+from kerasrl.training.precision import float32
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -77,12 +77,9 @@ class TD3(DeterministicAgent):
         self.target_noise_clip = not_negative("target_noise_clip", target_noise_clip)
         self.policy_delay = whole("policy_delay", policy_delay)
 
-    def default_optimizers(self) -> dict[str, Any]:
-        """Adam at 1e-3 for both networks."""
-        return {
-            "actor_optimizer": keras.optimizers.Adam(1e-3),
-            "critic_optimizer": keras.optimizers.Adam(1e-3),
-        }
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """Adam at 1e-3."""
+        return keras.optimizers.Adam(1e-3)
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection and target updates."""
@@ -134,10 +131,9 @@ class TD3(DeterministicAgent):
 
     def _update_actor_if_due(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
         due = tf.equal(self.optimizer.iterations % self.policy_delay, 0)
-        variables = self.actor.trainable_variables
-        with tf.init_scope():
-            self.actor_optimizer.build(variables)
-        changed = [*variables, *optimizer_variables(self.actor_optimizer)]
-        figures = update_if(due, lambda: tf.stack(self.update_actor(batch)), changed, shape=(2,))
+        variables, optimizer = self.actor.trainable_variables, self.actor_optimizer
+        figures = step_if(
+            due, lambda: tf.stack(self.update_actor(batch)), variables, optimizer, (2,)
+        )
         # So that their means are those of the updates that were due.
         return tuple(tf.unstack(self.policy_delay * figures))

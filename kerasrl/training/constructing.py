@@ -115,7 +115,8 @@ def _value(agent: Any, name: str, given: Any, default: Any) -> Any:
     if given is None or isinstance(given, keras.layers.Layer):
         network = agent._network_of(name)
         return keras.saving.serialize_keras_object(given if network is None else network)
-    return _plain(given, default)
+    plain, kept = _plain(given, default), vars(agent).get(name)
+    return kept if isinstance(kept, float) and kept == plain else plain  # 1.0 for 1.
 
 
 def _plain(value: Any, default: Any) -> Any:

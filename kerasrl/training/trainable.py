@@ -13,10 +13,10 @@ from kerasrl.run import Run
 from kerasrl.training import evaluating
 from kerasrl.training import fit as training
 from kerasrl.training.keras_arguments import explaining
-from kerasrl.training.persistent import Persistent
+from kerasrl.training.preparable import Preparable
 
 
-class Trainable(Persistent):
+class Trainable(Preparable):
     """The part of `Agent` that takes environments.
 
     Attributes:
