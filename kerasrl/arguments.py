@@ -26,7 +26,7 @@ def whole(name: str, value: Any, least: int = 1, optional: bool = False) -> Any:
     """
     if value is None and optional:
         return None
-    number = _number(value)
+    number = plain_number(value)
     if number is None or not math.isfinite(number) or number != int(number) or number < least:
         kind = "a positive int" if least == 1 else f"an int of at least {least}"
         rule = f"{kind} or None" if optional else kind
@@ -56,7 +56,7 @@ def real(name: str, value: Any, rule: str = "a number", optional: bool = False) 
     """
     if value is None and optional:
         return None
-    number = _number(value)
+    number = plain_number(value)
     if number is None or math.isnan(number):
         raise ArgumentError(f"{name} must be {rule}; received {value!r}.")
     return float(number)
@@ -87,7 +87,7 @@ def fraction(name: str, value: Any) -> float:
     return number
 
 
-def _number(value: Any) -> Any:
+def plain_number(value: Any) -> Any:
     """The Python number that a value is, exactly; None if it is none."""
     if hasattr(value, "numpy"):
         value = value.numpy()

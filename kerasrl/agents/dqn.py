@@ -13,7 +13,7 @@ from kerasrl.callbacks import Collect, LinearSchedule, TargetUpdate
 from kerasrl.networks import MLP, DuelingHead, Target, last_layer_dtype, observation_features
 from kerasrl.replay import Uniform
 from kerasrl.training.checks import check_action_space, check_network
-from kerasrl.training.precision import float32, scale_losses
+from kerasrl.training.precision import float32
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -69,23 +69,6 @@ class DQN(Agent):
         self.normalize_observations = normalize_observations
         self.epsilon = self.setting("epsilon", 1.0)
 
-    def compile(
-        self,
-        optimizer: Any = None,
-        *,
-        steps_per_execution: int = 1,
-        jit_compile: bool | None = None,
-        run_eagerly: bool | None = None,
-    ) -> None:
-        """Sets the optimizer, Adam at 1e-3 by default; the rest is as in Keras."""
-        super().compile(
-            optimizer or keras.optimizers.Adam(1e-3),
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            run_eagerly=run_eagerly,
-        )
-        scale_losses(self)
-
     def build_networks(self) -> None:
         """Makes the default network unless one was given, and the target network."""
         check_action_space(self, gym.spaces.Discrete, others="SAC or PPO")
@@ -101,6 +84,10 @@ class DQN(Agent):
         check_network("q_network", q_network, self.observation_spec, (None, num_actions))
         target_network = Target(q_network, name="target_network")
         self.q_network, self.target_network = q_network, target_network
+
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """Adam at 1e-3."""
+        return keras.optimizers.Adam(1e-3)
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection, target updates and the annealing of epsilon."""
@@ -148,8 +135,9 @@ class DQN(Agent):
                 )
             else:
                 error = losses.q_learning(q_tm1, action, batch["reward"], discount, q_t)
-            loss = tf.reduce_mean(losses.huber(error)) + layer_loss
+            loss = self.mean(batch, losses.huber(error)) + layer_loss
         self.minimize(loss, tape, self.q_network.trainable_variables, self.optimizer)
+        self.prioritize(batch, tf.abs(error))
         self.target_network.update(self.q_network, self.optimizer.iterations)
         return self.track(
             loss=loss,
@@ -157,13 +145,3 @@ class DQN(Agent):
             td_error=tf.reduce_mean(tf.abs(error)),
             regularization_loss=layer_loss,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "q_network": keras.saving.serialize_keras_object(self.q_network),
-            "double": self.double,
-            "dueling": self.dueling,
-            "normalize_observations": self.normalize_observations,
-        }

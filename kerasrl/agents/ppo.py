@@ -1,30 +1,23 @@
 """Proximal policy optimization."""
 
+import functools
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from kerasrl import losses
-from kerasrl.agents.actor_critic import (
-    actor_critic_examples,
-    build_actor,
-    build_critic,
-    explained_variance_of,
-)
-from kerasrl.agents.agent import Agent
+from kerasrl.agents.on_policy import OnPolicyAgent, actor_critic_examples, explained_variance_of
 from kerasrl.arguments import fraction, positive, real, whole
 from kerasrl.callbacks import CollectRollouts
-from kerasrl.replay import Queue
-from kerasrl.training.conditional import update_if
-from kerasrl.training.precision import float32, optimizer_variables, scale_losses
+from kerasrl.training.conditional import step_if
+from kerasrl.training.precision import float32
 
 _LARGEST_LOG_RATIO = 30.0  # A ratio of 1e13.
 
 
 @keras.saving.register_keras_serializable("kerasrl")
-class PPO(Agent):
+class PPO(OnPolicyAgent):
     """Proximal policy optimization with a clipped objective, for Discrete, MultiDiscrete and Box.
 
     Unless told otherwise it collects rollouts of 2048 steps in each environment, and goes over
@@ -66,15 +59,7 @@ class PPO(Agent):
         https://arxiv.org/abs/1707.06347.
     """
 
-    log_names = (
-        "loss",
-        "policy_loss",
-        "value_loss",
-        "entropy",
-        "approximate_kl",
-        "clip_fraction",
-        "explained_variance",
-    )
+    log_names = (*OnPolicyAgent.log_names, "approximate_kl", "clip_fraction", "explained_variance")
     default_batch_size = 64
 
     def __init__(
@@ -95,93 +80,32 @@ class PPO(Agent):
         reward_scale: float = 1.0,
         name: str | None = None,
     ):
-        super().__init__(discount=discount, reward_scale=reward_scale, name=name)
-        clip_range = positive("clip_range", clip_range)
-        self.actor: Any = actor
-        self.critic: Any = critic
+        super().__init__(actor, critic, normalize_observations, discount, reward_scale, name)
         self.update_epochs = whole("update_epochs", update_epochs)
-        self.initial_clip_range = clip_range
         self.clip_values = clip_values
         self.gae_lambda = fraction("gae_lambda", gae_lambda)
         self.entropy_cost = real("entropy_cost", entropy_cost)
         self.value_cost = real("value_cost", value_cost)
         self.target_kl = positive("target_kl", target_kl, optional=True)
         self.normalize_advantages = normalize_advantages
-        self.normalize_observations = normalize_observations
-        self.clip_range = self.setting("clip_range", clip_range)
+        self.clip_range = self.setting("clip_range", positive("clip_range", clip_range))
         with self.distribute_strategy.scope():
-            self._stopped_at = self.add_weight(  # The `env_steps` of a rollout that is learned out.
-                "stopped_at",
-                (),
-                tf.int64,
-                keras.initializers.Constant(-1),
-                trainable=False,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
+            # The `env_steps` of a rollout that is learned out.
+            self._stopped_at = self._counter("stopped_at", -1)
 
-    def compile(
-        self,
-        optimizer: Any = None,
-        *,
-        steps_per_execution: int = 1,
-        jit_compile: bool | None = None,
-        run_eagerly: bool | None = None,
-    ) -> None:
-        """Sets the optimizer, Adam at 3e-4 with gradients clipped; the rest is as in Keras.
-
-        `steps_per_execution` must divide the number of updates that a rollout is for.
-        """
-        super().compile(
-            optimizer or keras.optimizers.Adam(3e-4, epsilon=1e-5, global_clipnorm=0.5),
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            run_eagerly=run_eagerly,
-        )
-        scale_losses(self)
-
-    def build_networks(self) -> None:
-        """Makes the default networks unless they were given."""
-        options = ((64, 64), self.normalize_observations)
-        actor, self._actions = build_actor(self, self.actor, *options)
-        critic = build_critic(self, self.critic, *options)
-        self.actor = self.critic = None  # They are saved in the order in which they are set.
-        self.actor, self.critic = actor, critic
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """Adam at 3e-4 with clipped gradients."""
+        return keras.optimizers.Adam(3e-4, epsilon=1e-5, global_clipnorm=0.5)
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection."""
         return [CollectRollouts(length=2048)]
-
-    def default_replay(self) -> Queue:
-        """A queue of rollouts."""
-        return Queue()
-
-    def batches(self, replay: Queue, batch_size: int | None) -> tf.data.Dataset:
-        """Shuffled minibatches of each rollout, `update_epochs` times over."""
-        return replay.dataset(self.examples, batch_size, self.update_epochs)
 
     def examples(self, rollout: dict[str, Any]) -> dict[str, Any]:
         """What is learned from a rollout, see `actor_critic_examples`."""
         return actor_critic_examples(
             rollout, self._actions, self.discount, self.gae_lambda, self.normalize_advantages
         )
-
-    def policy(self, observation: Any) -> tf.Tensor:
-        """Parameters of the actions, then the value: float `[B, P + 1]`."""
-        parameters = float32(self.actor(observation, training=False))
-        value = float32(self.critic(observation, training=False))
-        return tf.concat([parameters, value], axis=-1)
-
-    def call(self, observation: Any) -> tf.Tensor:
-        """Greedy actions `[B, ...]`: the likeliest."""
-        return self._actions.mode(float32(self.actor(observation, training=False)))
-
-    def sample(self, observation: Any) -> tf.Tensor:
-        """Sampled actions `[B, ...]`, for a Box clipped to its bounds."""
-        return self._actions.draw(float32(self.actor(observation, training=False)))
-
-    def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Sampled actions `[B, ...]`, which for a Box may lie beyond its bounds."""
-        return self._actions.sample(output[:, :-1], rng)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step on a minibatch."""
@@ -191,17 +115,15 @@ class PPO(Agent):
             layer_loss = self.layer_loss(self.actor, self.critic)
             log_prob = self._actions.log_prob(parameters, batch["action"])
             log_prob = _within_reach(log_prob, batch["log_prob"])
-            policy_loss = self._mean(
-                batch,
-                losses.clipped_surrogate_loss(
-                    log_prob, batch["log_prob"], batch["advantage"], self.clip_range
-                ),
+            policy_losses = losses.clipped_surrogate_loss(
+                log_prob, batch["log_prob"], batch["advantage"], self.clip_range
             )
-            value_loss = self._mean(batch, self._value_loss(v_tm1, batch))
-            entropy = self._mean(batch, self._actions.entropy(parameters))
+            policy_loss = self.mean(batch, policy_losses)
+            value_loss = self.mean(batch, self._value_loss(v_tm1, batch))
+            entropy = self.mean(batch, self._actions.entropy(parameters))
             loss = policy_loss + self.value_cost * value_loss - self.entropy_cost * entropy
             loss += layer_loss
-        kl = self._mean(batch, losses.approximate_kl(log_prob, batch["log_prob"]))
+        kl = self.mean(batch, losses.approximate_kl(log_prob, batch["log_prob"]))
         self._minimize_unless_stopped(loss, tape, kl, batch["env_steps"][0])
         moved = tf.abs(tf.exp(log_prob - batch["log_prob"]) - 1.0)
         clipped = tf.greater(moved, self.clip_range)  # `>` fails under NumPy's behaviour.
@@ -211,17 +133,15 @@ class PPO(Agent):
             value_loss=value_loss,
             entropy=entropy,
             approximate_kl=kl,
-            clip_fraction=self._mean(batch, tf.cast(clipped, tf.float32)),
+            clip_fraction=self.mean(batch, tf.cast(clipped, tf.float32)),
             explained_variance=explained_variance_of(batch),
             regularization_loss=layer_loss,
         )
 
     def _value_loss(self, v_tm1: tf.Tensor, batch: dict[str, Any]) -> tf.Tensor:
-        if self.clip_values:
-            return losses.clipped_value_loss(
-                v_tm1, batch["value"], batch["return"], self.clip_range
-            )
-        return losses.l2(batch["return"] - v_tm1)
+        if not self.clip_values:
+            return losses.l2(batch["return"] - v_tm1)
+        return losses.clipped_value_loss(v_tm1, batch["value"], batch["return"], self.clip_range)
 
     def _minimize_unless_stopped(
         self, loss: tf.Tensor, tape: tf.GradientTape, kl: tf.Tensor, rollout: tf.Tensor
@@ -234,36 +154,8 @@ class PPO(Agent):
         kl = context.all_reduce(tf.distribute.ReduceOp.MEAN, kl)
         stopped = (kl > 1.5 * self.target_kl) | tf.equal(self._stopped_at, rollout)
         self._stopped_at.assign(tf.where(stopped, rollout, self._stopped_at))
-
-        def update() -> tf.Tensor:
-            self.minimize(loss, tape, variables, self.optimizer)
-            return loss
-
-        with tf.init_scope():
-            self.optimizer.build(variables)
-        update_if(~stopped, update, [*variables, *optimizer_variables(self.optimizer)])
-
-    def _mean(self, batch: dict[str, Any], x: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(batch["weight"] * x)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, networks serialized."""
-        config = super().get_config()
-        del config["n_step"]
-        return {
-            **config,
-            "actor": keras.saving.serialize_keras_object(self.actor),
-            "critic": keras.saving.serialize_keras_object(self.critic),
-            "update_epochs": self.update_epochs,
-            "clip_range": self.initial_clip_range,
-            "clip_values": self.clip_values,
-            "gae_lambda": self.gae_lambda,
-            "entropy_cost": self.entropy_cost,
-            "value_cost": self.value_cost,
-            "target_kl": self.target_kl,
-            "normalize_advantages": self.normalize_advantages,
-            "normalize_observations": self.normalize_observations,
-        }
+        step = functools.partial(self.minimize, loss, tape, variables, self.optimizer)
+        step_if(~stopped, step, variables, self.optimizer)
 
 
 def _within_reach(log_prob: tf.Tensor, behaviour_log_prob: tf.Tensor) -> tf.Tensor:

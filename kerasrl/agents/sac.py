@@ -2,32 +2,22 @@
 
 from typing import Any
 
-import gymnasium as gym
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kerasrl import losses
-from kerasrl.agents.action_scale import ActionScale
-from kerasrl.agents.agent import Agent
+from kerasrl.agents.continuous import ContinuousAgent
 from kerasrl.arguments import positive, real
 from kerasrl.callbacks import Collect, TargetUpdate
-from kerasrl.networks import (
-    MLP,
-    Target,
-    last_layer_dtype,
-    observation_features,
-    tanh_gaussian_sample,
-    twin,
-)
-from kerasrl.training.checks import check_action_space, check_bounded, check_network
-from kerasrl.training.precision import float32, scale_losses
+from kerasrl.networks import tanh_gaussian_sample
+from kerasrl.training.precision import float32
 
 _MIN_LOG_STD, _MAX_LOG_STD = -20.0, 2.0
 
 
 @keras.saving.register_keras_serializable("kerasrl")
-class SAC(Agent):
+class SAC(ContinuousAgent):
     """Soft actor-critic with twin critics and a learned temperature, for bounded Box actions.
 
     Unless told otherwise it collects one environment step per update after 1000 random ones, moves
@@ -68,6 +58,11 @@ class SAC(Agent):
         "entropy",
         "td_error",
     )
+    units = (256, 256)
+    actor_outputs = 2
+    twin_critics = True
+    actor_has_target = False
+    resolved_arguments = ("target_entropy",)
 
     def __init__(
         self,
@@ -83,18 +78,15 @@ class SAC(Agent):
         reward_scale: float = 1.0,
         name: str | None = None,
     ):
-        super().__init__(discount=discount, n_step=n_step, reward_scale=reward_scale, name=name)
+        super().__init__(
+            actor, critic, normalize_observations, discount, n_step, reward_scale, name
+        )
         temperature = positive("temperature", temperature)
-        self.actor: Any = actor
-        self.critic: Any = critic
-        self.initial_temperature = temperature
         self.target_entropy: Any = real("target_entropy", target_entropy, optional=True)
         self.learn_temperature = learn_temperature
-        self.normalize_observations = normalize_observations
         with self.distribute_strategy.scope():
-            self.log_temperature = self.add_weight(
-                "log_temperature", (), initializer=keras.initializers.Constant(np.log(temperature))
-            )
+            initial = keras.initializers.Constant(np.log(temperature))
+            self.log_temperature = self.add_weight("log_temperature", (), initializer=initial)
 
     def compile(
         self,
@@ -106,64 +98,27 @@ class SAC(Agent):
         jit_compile: bool | None = None,
         run_eagerly: bool | None = None,
     ) -> None:
-        """Sets the optimizers, Adam at 3e-4 by default; the rest is as in Keras.
+        """Sets the optimizers as `compile` of the family does; `agent.optimizer` is the actor's."""
+        optimizers = {
+            "actor_optimizer": actor_optimizer,
+            "critic_optimizer": critic_optimizer,
+            "temperature_optimizer": temperature_optimizer,
+        }
+        self.compile_optimizers(optimizers, steps_per_execution, jit_compile, run_eagerly)
 
-        `agent.optimizer` is the actor's. When Keras's `LearningRateScheduler` or
-        `ReduceLROnPlateau` changes its learning rate, those of the others keep their ratio to it.
-        `LinearSchedule` reaches one alone, as `"critic_optimizer.learning_rate"`.
-        """
-        super().compile(
-            actor_optimizer or keras.optimizers.Adam(3e-4),
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            run_eagerly=run_eagerly,
-        )
-        with self.distribute_strategy.scope():
-            self.actor_optimizer = self.optimizer
-            self.critic_optimizer = keras.optimizers.get(
-                critic_optimizer or keras.optimizers.Adam(3e-4)
-            )
-            self.temperature_optimizer = keras.optimizers.get(
-                temperature_optimizer or keras.optimizers.Adam(3e-4)
-            )
-        scale_losses(self)
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """Adam at 3e-4."""
+        return keras.optimizers.Adam(3e-4)
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given, the twin, and the target critics."""
-        check_action_space(self, gym.spaces.Box, others="DQN or PPO")
-        check_bounded(self)
-        self._scale = ActionScale(self.action_space)
-        size = self._scale.size
-        actor, critic = self.actor, self.critic
-        normalize = self.normalize_observations
-        # Features for each network: a layer that both had would be saved with one of them only.
-        if actor is None:
-            inputs, features = observation_features(self.observation_space, normalize)
-            head = keras.layers.Dense(2 * size, dtype=last_layer_dtype())
-            actor = keras.Model(inputs, head(MLP((256, 256))(features)), name="actor")
-        inputs, features = observation_features(self.observation_space, normalize)
-        action = keras.Input((size,), name="action")
-        if critic is None:
-            joint = keras.layers.Concatenate()([features, action])
-            value = keras.layers.Dense(1, dtype=last_layer_dtype())(MLP((256, 256))(joint))
-            critic = keras.Model([inputs, action], value, name="critic")
-        specs = [self.observation_spec, tf.TensorSpec((size,), tf.float32)]
-        check_network("actor", actor, specs[0], (None, 2 * size))
-        check_network("critic", critic, specs, (None, 1))
-        twin_critic = twin(critic, [inputs, action])
-        target_critic = Target(twin_critic, name="target_critic")
-        self.actor, self.critic, self.target_critic = actor, twin_critic, target_critic
-        self._critic_name = critic.name
+        super().build_networks()
         if self.target_entropy is None:
-            self.target_entropy = -float(size)
+            self.target_entropy = -float(self._scale.size)
 
     def optimized_variables(self) -> dict[str, list[tf.Variable]]:
         """The variables that each of `compile`'s optimizers changes, by the argument's name."""
-        return {
-            "actor_optimizer": self.actor.trainable_variables,
-            "critic_optimizer": self.critic.trainable_variables,
-            "temperature_optimizer": [self.log_temperature],
-        }
+        return super().optimized_variables() | {"temperature_optimizer": [self.log_temperature]}
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection and target updates."""
@@ -195,16 +150,12 @@ class SAC(Agent):
         noise = rng.standard_normal(mean.shape, np.float32)
         return self._scale.shaped(self._scale.from_unit(np.tanh(mean + std * noise)))
 
-    def feed(self, observation: Any, action: tf.Tensor) -> None:
-        """Calls the actor and the critic."""
-        super().feed(observation, action)
-        self.critic([observation, self._scale.to_unit(action)], training=False)
-
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One step of the critics, the actor and the temperature."""
         critic_loss, td_error, of_critic = self._update_critic(batch)
-        actor_loss, log_prob, of_actor = self._update_actor(batch["observation"])
-        temperature_loss = self._update_temperature(log_prob)
+        self.prioritize(batch, tf.reduce_mean(tf.abs(td_error), axis=-1))
+        actor_loss, log_prob, of_actor = self._update_actor(batch)
+        temperature_loss = self._update_temperature(batch, log_prob)
         self.target_critic.update(self.critic, self.optimizer.iterations)
         return self.track(
             loss=critic_loss + actor_loss + temperature_loss,
@@ -220,38 +171,36 @@ class SAC(Agent):
     def _update_critic(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
         action_tm1 = self._scale.to_unit(batch["action"])
         action_t, log_prob_t = self._sample(batch["next_observation"], salt=0)
-        target = losses.soft_td_target(
-            batch["reward"],
-            self.discount * batch["discount"],
-            self.target_critic([batch["next_observation"], action_t]),
-            log_prob_t,
-            tf.exp(self.log_temperature),
-        )
+        q_t = self.target_critic([batch["next_observation"], action_t])  # [B, 2]
+        discount, temperature = self.discount * batch["discount"], tf.exp(self.log_temperature)
+        target = losses.soft_td_target(batch["reward"], discount, q_t, log_prob_t, temperature)
         with tf.GradientTape() as tape:
             q_tm1 = float32(self.critic([batch["observation"], action_tm1], training=True))
             layer_loss = self.layer_loss(self.critic)
-            loss = tf.reduce_mean(losses.sac_critic_loss(q_tm1, target)) + layer_loss  # [B, 2]
+            loss = self.mean(batch, losses.sac_critic_loss(q_tm1, target)) + layer_loss
         self.minimize(loss, tape, self.critic.trainable_variables, self.critic_optimizer)
         return loss, target[:, tf.newaxis] - q_tm1, layer_loss
 
-    def _update_actor(self, observation: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    def _update_actor(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.actor.trainable_variables)
-            action, log_prob = self._sample(observation, salt=1)
+            action, log_prob = self._sample(batch["observation"], salt=1)
             layer_loss = self.layer_loss(self.actor)
-            q = float32(self.critic([observation, action], training=False))
+            q = float32(self.critic([batch["observation"], action], training=False))
             temperature = tf.exp(self.log_temperature)
-            loss = tf.reduce_mean(losses.sac_actor_loss(q, log_prob, temperature)) + layer_loss
+            actor_losses = losses.sac_actor_loss(q, log_prob, temperature)
+            loss = self.mean(batch, actor_losses) + layer_loss
         self.minimize(loss, tape, self.actor.trainable_variables, self.actor_optimizer)
         return loss, log_prob, layer_loss
 
-    def _update_temperature(self, log_prob: tf.Tensor) -> tf.Tensor:
+    def _update_temperature(self, batch: dict[str, Any], log_prob: tf.Tensor) -> tf.Tensor:
         if not self.learn_temperature:
             return tf.zeros(())
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(
-                losses.sac_temperature_loss(self.log_temperature, log_prob, self.target_entropy)
+            temperature_losses = losses.sac_temperature_loss(
+                self.log_temperature, log_prob, self.target_entropy
             )
+            loss = self.mean(batch, temperature_losses)
         self.minimize(loss, tape, [self.log_temperature], self.temperature_optimizer)
         return loss
 
@@ -261,16 +210,3 @@ class SAC(Agent):
         mean, log_std = tf.split(parameters, 2, axis=-1)
         log_std = tf.clip_by_value(log_std, _MIN_LOG_STD, _MAX_LOG_STD)
         return tanh_gaussian_sample(mean, log_std, self.random_normal(tf.shape(mean), salt))
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, networks serialized."""
-        critic = self.critic.get_layer(self._critic_name) if self.built else self.critic
-        return {
-            **super().get_config(),
-            "actor": keras.saving.serialize_keras_object(self.actor),
-            "critic": keras.saving.serialize_keras_object(critic),
-            "temperature": self.initial_temperature,
-            "target_entropy": self.target_entropy,
-            "learn_temperature": self.learn_temperature,
-            "normalize_observations": self.normalize_observations,
-        }

@@ -5,6 +5,7 @@ from kerasrl.networks.action_distributions import (
     GaussianActions,
     action_distribution,
 )
+from kerasrl.networks.action_scale import ActionScale
 from kerasrl.networks.bounds import clip_to_bounds
 from kerasrl.networks.cloning import accept_nests, clone, twin
 from kerasrl.networks.critic_multiplexer import CriticMultiplexer
@@ -29,6 +30,7 @@ from kerasrl.networks.target import Target
 
 __all__ = [
     "MLP",
+    "ActionScale",
     "CategoricalActions",
     "ClipToSpec",
     "ClippedGaussian",

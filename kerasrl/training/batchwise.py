@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError
+from kerasrl.networks import ObservationNormalization, Target, all_layers
 from kerasrl.replay import Queue
 from kerasrl.training import building, conforming, opening
 from kerasrl.training.keras_arguments import explaining
@@ -18,6 +19,7 @@ class Batchwise(Learner):
     """The part of `Agent` that takes batches."""
 
     built: bool
+    _normalizing: Any
 
     @explaining
     def train_on_batch(
@@ -77,6 +79,33 @@ class Batchwise(Learner):
                 building.built_spec(self).observation, observation, "observation"
             )
         return super().__call__(observation, *args, **kwargs)
+
+    def adapt(self, observation: Any) -> None:
+        """Adapts every `ObservationNormalization` to what it is fed for a batch of observations.
+
+        Target networks take over what has changed. While collecting, it is done by itself.
+
+        Args:
+            observation: nest of arrays or tensors `[M, ...]`, M at least 1, as the space has it.
+
+        Raises:
+            AgentStateError: when the agent is not built.
+        """
+        if not self.built:
+            raise AgentStateError(f"{type(self).__name__} is not built. Call build(env) first.")
+        self._normalizing.adapt(observation)
+
+    @property
+    def targets(self) -> list[Target]:
+        """The agent's target networks."""
+        return [layer for layer in self.layers if isinstance(layer, Target)]
+
+    @property
+    def observation_normalizers(self) -> list[ObservationNormalization]:
+        """The layers that adapt to what is observed, those of target networks aside."""
+        copies = {id(layer) for target in self.targets for layer in all_layers(target)}
+        found = [each for each in all_layers(self) if isinstance(each, ObservationNormalization)]
+        return [layer for layer in found if id(layer) not in copies]
 
 
 def _train_on_batch(agent: keras.Model, batch: Any, reset_metrics: bool) -> dict[str, float]:

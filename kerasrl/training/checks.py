@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kerasrl import saving
 from kerasrl.errors import NetworkError, SpaceError, UnsafeFileError
-from kerasrl.networks import accept_nests
+from kerasrl.networks import DiscreteValuedHead, accept_nests, all_layers
 
 
 def check_action_space(agent: keras.Model, kind: type[gym.Space], others: str) -> None:
@@ -75,6 +75,30 @@ def check_network(argument: str, network: keras.Model, inputs: Any, expected: tu
         received = tf.nest.map_structure(_described, output)
         raise NetworkError(f"{rule}; received {received}.")
     _check_variables(argument, network)
+
+
+def atoms_of(critic: keras.Model | None) -> tuple[float, float, int] | None:
+    """The first atom of a critic's `DiscreteValuedHead`, the last, and their number; or None."""
+    for head in _discrete_heads(critic):
+        return head.minimum, head.maximum, head.num_atoms
+    return None
+
+
+def check_atoms(agent: keras.Model, critic: keras.Model, atoms: np.ndarray) -> None:
+    """Raises `NetworkError` when the critic's own head has other atoms than the agent."""
+    for head in _discrete_heads(critic):
+        if head.atoms.shape != atoms.shape or not np.allclose(head.atoms, atoms):
+            raise NetworkError(
+                f"the critic's {head.name} has {len(head.atoms)} atoms from {head.atoms[0]} to "
+                f"{head.atoms[-1]}, and the agent {agent.num_atoms} from {agent.v_min} to "
+                f"{agent.v_max}. Leave v_min, v_max and num_atoms out to take those of the head, "
+                "or make the head with the agent's."
+            )
+
+
+def _discrete_heads(critic: keras.Model | None) -> list[DiscreteValuedHead]:
+    layers = [] if critic is None else all_layers(critic)
+    return [layer for layer in layers if isinstance(layer, DiscreteValuedHead)]
 
 
 def _check_variables(argument: str, network: keras.Model) -> None:

@@ -1,8 +1,40 @@
 """Updates that are due at some gradient steps only."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
+
+from kerasrl.training.precision import optimizer_variables
+
+
+def step_if(
+    due: tf.Tensor,
+    step: Callable[[], tf.Tensor | None],
+    variables: Sequence[tf.Variable],
+    optimizer: Any,
+    shape: Sequence[int] = (),
+) -> tf.Tensor:
+    """Takes a step of an optimizer if it is due, as `update_if` does.
+
+    Args:
+        due: bool scalar, the same on every replica.
+        step: callable that minimises; it returns a float32 tensor, or None for 0.
+        variables: what the optimizer changes.
+        optimizer: Keras optimizer.
+        shape: sequence of int, the shape of what `step` returns.
+
+    Returns:
+        What `step` returned, or 0 when it was not due.
+    """
+    with tf.init_scope():
+        optimizer.build(variables)
+
+    def update() -> tf.Tensor:
+        result = step()
+        return tf.zeros(shape) if result is None else result
+
+    return update_if(due, update, [*variables, *optimizer_variables(optimizer)], shape)
 
 
 def update_if(

@@ -191,12 +191,12 @@ class Learner(ResumableModel):
         if has_layer_losses(self):
             self._trackers.append(keras.metrics.Mean(_REGULARIZATION, "float32"))
 
-    def _counter(self, name: str) -> tf.Variable:
+    def _counter(self, name: str, value: int = 0) -> tf.Variable:
         return self.add_weight(
             name,
             (),
             tf.int64,
-            keras.initializers.Zeros(),
+            keras.initializers.Constant(value),
             trainable=False,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )

@@ -9,12 +9,19 @@ from kerasrl import saving
 from kerasrl.errors import ArgumentError
 from kerasrl.networks import Target
 from kerasrl.networks.pairing import freeze, frozen
-from kerasrl.training import building, exporting, opening, precision
+from kerasrl.training import building, constructing, exporting, opening, precision
 from kerasrl.training.batchwise import Batchwise
 
 
 class Persistent(Batchwise, saving.Savable):
     """The part of `Agent` that saves it and makes it anew."""
+
+    resolved_arguments: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = constructing.recording(cls.__init__)  # type: ignore[method-assign]
 
     def save(
         self,
@@ -166,6 +173,14 @@ class Persistent(Batchwise, saving.Savable):
                 variable.assign(arrays.pop(name)[()])
         super().load_own_variables(arrays)
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, networks serialized as they are now.
+
+        Raises:
+            SaveError: when an argument cannot be given by its name.
+        """
+        return constructing.config(self, Persistent)
+
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Persistent":
         """Makes an agent from what `get_config` gave."""
@@ -185,6 +200,11 @@ class Persistent(Batchwise, saving.Savable):
         networks = self._networks()
         for name, paths in config.get("frozen", {}).items():
             freeze(networks[name], paths)
+
+    def _network_of(self, argument: str) -> keras.layers.Layer | None:
+        """The network that stands for an argument of the constructor, where there is one."""
+        value = vars(self).get(argument)
+        return value if isinstance(value, keras.layers.Layer) else None
 
     def _networks(self) -> dict[str, keras.layers.Layer]:
         """The networks that are trained, by the names of their attributes."""

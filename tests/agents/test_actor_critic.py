@@ -8,7 +8,7 @@ import tensorflow as tf
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kerasrl
-from kerasrl.agents.actor_critic import actor_critic_examples, example_weights, normalize
+from kerasrl.agents.on_policy import actor_critic_examples, example_weights, normalize
 from kerasrl.callbacks import CollectEpisodes, CollectRollouts
 from kerasrl.networks import CategoricalActions
 from kerasrl.testing import CountingEnv

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasrl.agents import actor_critic
+from kerasrl.agents import on_policy
 from kerasrl.callbacks import Collect, CollectRollouts
 
 pytestmark = pytest.mark.regression(41)
@@ -121,7 +121,7 @@ def test_td_errors_are_finite_means(make_agent, batches, kind):
 def test_explained_variance(value, expected):
     returns, weight = np.float32([1, 2, 3, 4]), np.ones(4, np.float32)
     np.testing.assert_allclose(
-        actor_critic.explained_variance(np.float32(value), returns, weight),
+        on_policy.explained_variance(np.float32(value), returns, weight),
         expected,
         rtol=1e-6,
         atol=1e-6,
@@ -131,7 +131,7 @@ def test_explained_variance(value, expected):
 def test_explained_variance_of_what_counts_and_of_what_does_not_vary():
     weight = np.float32([0, 4 / 3, 4 / 3, 4 / 3])
     value = np.float32([100, 2, 3, 4])
-    explained = actor_critic.explained_variance
+    explained = on_policy.explained_variance
     np.testing.assert_allclose(explained(value, np.float32([1, 2, 3, 4]), weight), 1.0)
     assert float(explained(value, np.full(4, 2, np.float32), weight)) == 0.0
 

@@ -49,7 +49,7 @@ def logs_of(agent, weights, b):
     ratio, clipped = np.exp(log_ratio), 0
     policy_losses = -b["advantage"] * log_prob
     if isinstance(agent, kerasrl.PPO):
-        epsilon = agent.initial_clip_range
+        epsilon = agent.get_config()["clip_range"]
         clipped = np.clip(ratio, 1 - epsilon, 1 + epsilon)
         policy_losses = -np.minimum(ratio * b["advantage"], clipped * b["advantage"])
     value_losses = np.zeros(len(log_prob))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasrl.networks import clip_to_bounds
+from kerasrl.networks.bounds import clip_to_bounds
 
 
 class ActionScale:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasrl.agents.action_scale import ActionScale
+from kerasrl.networks import ActionScale
 
 Box = gym.spaces.Box
 # Of shape (2, 2), with bounds of its own in every dimension, of which the last is constant.
