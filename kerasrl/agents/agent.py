@@ -137,6 +137,22 @@ class Agent(Trainable):
         spec = building.built_spec(self)
         return NetworkPolicy(self, spec, whole("num_envs", num_envs), rng, self._conversions)
 
+    def distribution(self, observation: Any) -> Any:
+        """The distribution of actions, in the environment's units, of a policy that is one.
+
+        Args:
+            observation: nest of tensors `[B, ...]`.
+
+        Returns:
+            `tensorflow_probability.distributions.Distribution` of batch shape `[B]`, with `sample`,
+            `log_prob`, `entropy`, `mode` and `kl_divergence`. That of a Box by a Gaussian is not
+            clipped to the bounds.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} learns no distribution of actions; its greedy ones are "
+            "agent(observation). A2C, PPO, REINFORCE and SAC learn one."
+        )
+
     def initial_state(self) -> Any:
         """The recurrent state that an episode begins with, of one environment.
 

@@ -126,8 +126,8 @@ class ContinuousAgent(Agent):
     def _features(self) -> tuple[Any, Any]:
         return observation_features(self.observation_space, self.normalize_observations)
 
-    def _network_of(self, argument: str) -> keras.layers.Layer | None:
-        network: Any = super()._network_of(argument)
+    def network_of(self, argument: str) -> keras.layers.Layer | None:
+        network: Any = super().network_of(argument)
         if argument == "critic" and self.twin_critics and self.built:
             return network.get_layer(self._critic_name)  # The one that the other is a twin of.
         return network

@@ -97,6 +97,10 @@ class OnPolicyAgent(Agent):
         """Sampled actions `[B, ...]`, for a Box clipped to its bounds."""
         return self._actions.draw(float32(self.actor(observation, training=False)))
 
+    def distribution(self, observation: Any) -> Any:
+        """The distribution of actions that is learned; see `Agent.distribution`."""
+        return self._actions.distribution(float32(self.actor(observation, training=False)))
+
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Sampled actions `[B, ...]`, which for a Box may lie beyond its bounds."""
         return self._actions.sample(output[:, : self._actions.num_parameters], rng)

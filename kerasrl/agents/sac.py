@@ -10,7 +10,7 @@ from kerasrl import losses
 from kerasrl.agents.continuous import ContinuousAgent
 from kerasrl.arguments import positive, real
 from kerasrl.callbacks import Collect, TargetUpdate
-from kerasrl.networks import tanh_gaussian_sample
+from kerasrl.networks import tanh_gaussian_distribution, tanh_gaussian_sample
 from kerasrl.training.precision import float32
 
 _MIN_LOG_STD, _MAX_LOG_STD = -20.0, 2.0
@@ -135,6 +135,12 @@ class SAC(ContinuousAgent):
         """Greedy actions `[B, ...]`: the mean before tanh, squashed and scaled."""
         mean, _ = tf.split(self.policy(observation), 2, axis=-1)
         return self._scale.shaped(self._scale.from_unit(tf.tanh(mean)))
+
+    def distribution(self, observation: Any) -> Any:
+        """The squashed Gaussian that is learned; see `Agent.distribution`."""
+        mean, log_std = tf.split(self.policy(observation), 2, axis=-1)
+        log_std = tf.clip_by_value(log_std, _MIN_LOG_STD, _MAX_LOG_STD)
+        return tanh_gaussian_distribution(mean, log_std, self.action_space)
 
     def sample(self, observation: Any) -> tf.Tensor:
         """Sampled actions `[B, ...]`."""

@@ -113,7 +113,7 @@ def _value(agent: Any, name: str, given: Any, default: Any) -> Any:
     if name in agent.resolved_arguments:
         return getattr(agent, name)
     if given is None or isinstance(given, keras.layers.Layer):
-        network = agent._network_of(name)
+        network = agent.network_of(name)
         return keras.saving.serialize_keras_object(given if network is None else network)
     plain, kept = _plain(given, default), vars(agent).get(name)
     return kept if isinstance(kept, float) and kept == plain else plain  # 1.0 for 1.

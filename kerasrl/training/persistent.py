@@ -201,7 +201,7 @@ class Persistent(Batchwise, saving.Savable):
         for name, paths in config.get("frozen", {}).items():
             freeze(networks[name], paths)
 
-    def _network_of(self, argument: str) -> keras.layers.Layer | None:
+    def network_of(self, argument: str) -> keras.layers.Layer | None:
         """The network that stands for an argument of the constructor, where there is one."""
         value = vars(self).get(argument)
         return value if isinstance(value, keras.layers.Layer) else None
