@@ -127,6 +127,7 @@ class ContinuousAgent(Agent):
         return observation_features(self.observation_space, self.normalize_observations)
 
     def network_of(self, argument: str) -> keras.layers.Layer | None:
+        """The network that stands for an argument: of two critics the one that was given."""
         network: Any = super().network_of(argument)
         if argument == "critic" and self.twin_critics and self.built:
             return network.get_layer(self._critic_name)  # The one that the other is a twin of.
