@@ -9,7 +9,7 @@ import tensorflow as tf
 from kerasrl.arguments import fraction, positive, whole
 from kerasrl.callbacks import Collect
 from kerasrl.experience import Experience, Transitions
-from kerasrl.policies import NetworkPolicy, Policy
+from kerasrl.policies import NetworkPolicy, Policy, of_networks
 from kerasrl.policies.conversion import Conversions
 from kerasrl.replay import Uniform
 from kerasrl.training import building
@@ -112,6 +112,7 @@ class Agent(Trainable):
         """Chooses actions to collect with, `[B, ...]`, from what `policy` gave."""
         raise NotImplementedError(f"{type(self).__name__} must define explore(output, rng).")
 
+    @of_networks
     def make_policy(
         self, spec: Any, num_envs: int = 1, rng: np.random.Generator | None = None
     ) -> Policy:

@@ -12,7 +12,8 @@ import tensorflow as tf
 from kerasrl.envs import EnvSpec
 from kerasrl.envs.observations import ObservationReader
 from kerasrl.errors import AgentStateError, ArgumentError, EnvError, LoadError
-from kerasrl.export.manifest import check_files, read_info
+from kerasrl.export.input_names import state_names
+from kerasrl.export.manifest import check_files, initial_state, read_info
 from kerasrl.native_log import muted
 
 _ATTEMPTS = 10  # To load what another process is exporting to.
@@ -35,7 +36,7 @@ class ExportedPolicy:
         self,
         spec: EnvSpec,
         info: dict[str, Any],
-        functions: dict[str, Callable[[list[np.ndarray]], np.ndarray]],
+        functions: dict[str, Callable[..., dict[str, np.ndarray]]],
     ):
         self.spec = spec
         self.observation_space: gym.Space = spec.observation_space
@@ -43,27 +44,47 @@ class ExportedPolicy:
         self.info = info
         self._functions = functions
         self._reader = ObservationReader(spec.observation_space)
+        self._start = _states(info)
 
-    def act(self, observation: Any) -> np.ndarray:
+    def initial_state(self, num_envs: int = 1) -> dict[str, np.ndarray]:
+        """The recurrent state that episodes begin with.
+
+        Args:
+            num_envs: int, N.
+
+        Returns:
+            Dict of arrays `[N, ...]` by their names; empty of a policy without a state.
+        """
+        return {
+            name: np.repeat(leaf[np.newaxis], num_envs, axis=0)
+            for name, leaf in self._start.items()
+        }
+
+    def act(self, observation: Any, state: dict[str, np.ndarray] | None = None) -> Any:
         """Chooses the greedy actions.
 
         Args:
             observation: nest of arrays `[N, ...]` with the structure of `observation_space`, as
                 for `agent.predict`, N at least 1.
+            state: dict of arrays `[N, ...]`, the recurrent state of a policy that has one:
+                `initial_state(N)` where an episode begins, and then what the step before returned.
 
         Returns:
-            `[N, ...]` array of actions in the environment's own units.
+            `[N, ...]` array of actions in the environment's own units; of a policy with a state a
+            tuple of that and the next state.
 
         Raises:
-            ArgumentError: when the observations are not of the space.
+            ArgumentError: when the observations are not of the space, or the state is not the
+                policy's.
         """
-        return self._functions["act"](self._leaves(observation))
+        return self._run("act", self._leaves(observation), state)
 
-    def sample(self, observation: Any) -> np.ndarray:
+    def sample(self, observation: Any, state: dict[str, np.ndarray] | None = None) -> Any:
         """Draws actions from the policy: others at every call, and after every load.
 
         Args:
             observation: as for `act`.
+            state: as for `act`.
 
         Returns:
             As of `act`.
@@ -77,18 +98,42 @@ class ExportedPolicy:
                 f"the policy of a {self.info['agent']} has one action for an observation and none "
                 "to sample. Use act."
             )
-        return self._functions["sample"](self._leaves(observation))
+        return self._run("sample", self._leaves(observation), state)
 
-    def __call__(self, observation: list[np.ndarray]) -> np.ndarray:
+    def __call__(
+        self, observation: list[np.ndarray], state: dict[str, np.ndarray] | None = None
+    ) -> Any:
         """Chooses the greedy actions for leaf arrays, as a run of episodes has them.
 
         Args:
             observation: list of `[N, ...]` leaf arrays in `tf.nest` order.
+            state: as for `act`.
 
         Returns:
-            `[N, ...]` array of actions in the environment's own units.
+            As of `act`.
         """
-        return self._functions["act"](observation)
+        return self._run("act", observation, state)
+
+    def _run(self, name: str, leaves: list[np.ndarray], state: dict[str, np.ndarray] | None) -> Any:
+        state = {} if state is None else state
+        self._check_state(state, len(leaves[0]))
+        results = self._functions[name](leaves, state)
+        action = results.pop("action")
+        return (action, results) if self._start else action
+
+    def _check_state(self, state: Any, num_envs: int) -> None:
+        if not self._start and not state:
+            return
+        expected = {n: ((num_envs, *x.shape), x.dtype) for n, x in self._start.items()}
+        received = state
+        if isinstance(state, dict):
+            received = {n: (np.shape(x), np.asarray(x).dtype) for n, x in state.items()}
+        if received != expected:
+            raise ArgumentError(
+                f"state must be the recurrent state of the policy, {expected}; received "
+                f"{received}. Pass initial_state({num_envs}) where episodes begin, and then what "
+                "act returned beside the actions."
+            )
 
     def _leaves(self, observation: Any) -> list[np.ndarray]:
         shape = np.shape(_first_leaf(self.observation_space, observation))
@@ -169,12 +214,14 @@ def _signature(loaded: Any, name: str, info: dict[str, Any], spec: EnvSpec) -> C
     signature = loaded.signatures[name]
     _, inputs = signature.structured_input_signature
     described = {key: (leaf.dtype, tuple(leaf.shape)) for key, leaf in inputs.items()}
-    output = signature.structured_outputs["action"]
-    _check_signature(name, described, (output.dtype, tuple(output.shape)), info, spec)
+    outputs = signature.structured_outputs
+    given = {key: (leaf.dtype, tuple(leaf.shape)) for key, leaf in outputs.items()}
+    _check_signature(name, described, given, info, spec)
 
-    def run(observation: list[np.ndarray]) -> np.ndarray:
-        leaves = zip(info["inputs"], observation, strict=True)
-        return loaded.signatures[name](**{k: tf.constant(x) for k, x in leaves})["action"].numpy()
+    def run(observation: list[np.ndarray], state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        leaves = dict(zip(info["inputs"], observation, strict=True)) | state
+        results = loaded.signatures[name](**{k: tf.constant(x) for k, x in leaves.items()})
+        return {key: result.numpy() for key, result in results.items()}
 
     return run
 
@@ -196,10 +243,10 @@ def _runner(
         }
         for details in (runner.get_input_details(), runner.get_output_details())
     )
-    _check_signature(name, inputs, outputs["action"], info, spec)
+    _check_signature(name, inputs, outputs, info, spec)
 
-    def run(observation: list[np.ndarray]) -> np.ndarray:
-        return runner(**dict(zip(info["inputs"], observation, strict=True)))["action"]
+    def run(observation: list[np.ndarray], state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return runner(**dict(zip(info["inputs"], observation, strict=True)), **state)
 
     return run
 
@@ -209,14 +256,27 @@ def _unknown(shape: np.ndarray) -> tuple[int | None, ...]:
 
 
 def _check_signature(
-    name: str, inputs: dict[str, tuple], output: tuple, info: dict[str, Any], spec: EnvSpec
+    name: str,
+    inputs: dict[str, tuple],
+    outputs: dict[str, tuple],
+    info: dict[str, Any],
+    spec: EnvSpec,
 ) -> None:
-    """Raises `LoadError` unless a function takes and gives what the spaces say."""
+    """Raises `LoadError` unless a function takes and gives what the spaces and the state say."""
+    states = {
+        key: (tf.as_dtype(leaf.dtype), (None, *leaf.shape)) for key, leaf in _states(info).items()
+    }
     leaves = zip(info["inputs"], tf.nest.flatten(spec.observation), strict=True)
-    expected = {key: (leaf.dtype, (None, *leaf.shape)) for key, leaf in leaves}
-    action = (spec.action.dtype, (None, *spec.action.shape))
-    if inputs != expected or output != action:
+    expected = {key: (leaf.dtype, (None, *leaf.shape)) for key, leaf in leaves} | states
+    given = {"action": (spec.action.dtype, (None, *spec.action.shape))} | states
+    if inputs != expected or outputs != given:
         raise LoadError(
             f"the exported {name} does not fit the spaces in policy.json: it takes {inputs} and "
-            f"gives {output}, where they need {expected} and {action}."
+            f"gives {outputs}, where they need {expected} and {given}."
         )
+
+
+def _states(info: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The recurrent state that an episode of one environment begins with, by its names."""
+    leaves = initial_state(info)
+    return dict(zip(state_names(len(leaves)), leaves, strict=True))

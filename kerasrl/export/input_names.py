@@ -35,3 +35,8 @@ def _names(space: Any, name: str) -> list[str]:
     else:
         return [name]
     return [leaf for key, child in children for leaf in _names(child, f"{name}_{key}")]
+
+
+def state_names(count: int) -> list[str]:
+    """Names the leaves of a recurrent state: `state_0`, `state_1` and so on."""
+    return [f"state_{i}" for i in range(count)]

@@ -1,11 +1,16 @@
 """What `policy.json` says of an exported policy: written, and read without trusting it."""
 
 import json
+import math
 import os
 import reprlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
+import tensorflow as tf
 
 from kerasrl.envs import EnvSpec
 from kerasrl.errors import LoadError, MismatchError, SpaceError
@@ -16,25 +21,34 @@ from kerasrl.version import __version__
 
 EXPORT_FORMATS = ("saved_model", "tflite")
 _FILE = "policy.json"
-_VERSION = 1
+_VERSION = 2  # Of policies with a state; others are of 1, which older versions can load, too.
 _MAX_BYTES = 2**24
 _SPACES = ("observation_space", "action_space")
+_STATE_DTYPES = (
+    "bool",
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    *("bfloat16", "float16", "float32", "float64"),
+)
 
 
-def write_info(directory: Path, spec: EnvSpec, info: dict[str, Any]) -> None:
+def write_info(
+    directory: Path, spec: EnvSpec, info: dict[str, Any], states: Sequence[np.ndarray] = ()
+) -> None:
     """Writes `policy.json` beside the files of a policy, all of which it lists.
 
     Args:
         directory: path.
         spec: `EnvSpec` of the spaces.
         info: dict, the rest of what `read_info` gives.
+        states: list of arrays, what the recurrent state of an episode begins with.
 
     Raises:
         SpaceError: when it takes too much to describe the spaces.
     """
     info = {
-        "format_version": _VERSION,
+        "format_version": _VERSION if states else 1,
         **info,
+        **({"state": [_described(state) for state in states]} if states else {}),
         "inputs": input_names(spec.observation_space),
         "output": "action",
         **spec.get_config(),
@@ -63,7 +77,8 @@ def read_info(directory: str | os.PathLike[str]) -> tuple[dict[str, Any], EnvSpe
     Returns:
         The dict that the file holds, with `format_version`, `format`, `agent`, `env_steps`,
         `gradient_steps`, `results`, `versions`, `signatures`, `inputs`, `output`,
-        `observation_space`, `action_space` and `files`; and the `EnvSpec` of its spaces.
+        `observation_space`, `action_space` and `files`, and `state` of a policy that has one; and
+        the `EnvSpec` of its spaces.
 
     Raises:
         LoadError: when there is no such file, or it is not one of an exported policy.
@@ -107,6 +122,48 @@ def are_results(value: Any) -> bool:
     )
 
 
+def initial_state(info: dict[str, Any]) -> list[np.ndarray]:
+    """The recurrent state that an episode of one environment begins with, leaf by leaf.
+
+    Args:
+        info: dict, as `policy.json` has it.
+
+    Raises:
+        LoadError: when it does not describe one.
+    """
+    state = info.get("state", [])
+    if not isinstance(state, list):
+        _refuse("state must be a list", state)
+    return [_array(leaf, f"state_{i}") for i, leaf in enumerate(state)]
+
+
+def _described(state: np.ndarray) -> dict[str, Any]:
+    return {
+        "dtype": tf.as_dtype(state.dtype).name,
+        "shape": list(state.shape),
+        "initial": [float(x) if state.dtype.kind not in "iub" else int(x) for x in state.flat],
+    }
+
+
+def _array(leaf: Any, name: str) -> np.ndarray:
+    """Makes the array of a described leaf; refuses what is none."""
+    rule = f"{name} must have a numeric dtype, a shape, and as many initial numbers"
+    if not isinstance(leaf, dict) or set(leaf) != {"dtype", "shape", "initial"}:
+        _refuse(rule, leaf)
+    dtype, shape, initial = leaf["dtype"], leaf["shape"], leaf["initial"]
+    if dtype not in _STATE_DTYPES or not isinstance(shape, list) or not isinstance(initial, list):
+        _refuse(rule, leaf)
+    numbers = all(isinstance(x, int | float) for x in initial)
+    if not numbers or not all(map(_is_count, shape)) or math.prod(shape) != len(initial):
+        _refuse(rule, leaf)
+    kind = tf.as_dtype(dtype)
+    if not kind.is_floating:
+        low, high = (0, 1) if kind == tf.bool else (kind.min, kind.max)
+        if not all(isinstance(x, int) and low <= x <= high for x in initial):
+            _refuse(rule, leaf)
+    return np.array(initial, kind.as_numpy_dtype).reshape(shape)
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         text = file.read(_MAX_BYTES + 1)
@@ -131,13 +188,15 @@ def _check(info: dict[str, Any]) -> None:
             f"{__version__} knows formats up to {_VERSION}. Update kerasrl, or load it with "
             "TensorFlow alone."
         )
-    keys = {"format_version", *_RULES, *_SPACES}
+    keys = {"format_version", *_RULES, *_SPACES} | ({"state"} if version > 1 else set())
     for rule, different in (("lacks", keys - set(info)), ("may not have", set(info) - keys)):
         if different:
             raise LoadError(f"it {rule} {reprlib.repr(sorted(different))}.")
     for key, (rule, fits) in _RULES.items():
         if not fits(info[key]):
             _refuse(f"{key} must be {rule}", info[key])
+    if version > 1:
+        initial_state(info)
     check_spec_config({key: info[key] for key in _SPACES})
 
 

@@ -14,6 +14,7 @@ from kerasrl.errors import ArgumentTypeError, SpaceError
 from kerasrl.export.exported import ExportedPolicy
 from kerasrl.policies.episodes import MAX_EPISODE_STEPS, run_episodes
 from kerasrl.policies.random_policy import RandomPolicy
+from kerasrl.policies.restored_policy import RestoredPolicy
 
 
 def evaluate(
@@ -80,12 +81,14 @@ def _actor(policy: Any, environments: Environments, seed: int | None) -> Any:
         acting = policy.make_policy(spec, environments.num_envs)
         acting.check_weights()
         return acting
-    if isinstance(policy, ExportedPolicy) and policy.spec != spec:
-        raise SpaceError(
-            f"this policy is for observations {policy.observation_space} and actions "
-            f"{policy.action_space}; received an environment with {spec.observation_space} and "
-            f"{spec.action_space}."
-        )
+    if isinstance(policy, ExportedPolicy):
+        if policy.spec != spec:
+            raise SpaceError(
+                f"this policy is for observations {policy.observation_space} and actions "
+                f"{policy.action_space}; received an environment with {spec.observation_space} and "
+                f"{spec.action_space}."
+            )
+        return RestoredPolicy(policy, environments.num_envs)
     if callable(policy) and not isinstance(policy, type | keras.Model):
         return policy
     raise ArgumentTypeError(

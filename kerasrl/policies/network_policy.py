@@ -124,6 +124,17 @@ class NetworkPolicy(Policy):
         self._state = [leaf.copy() for leaf in state["recurrent"]]
 
 
+def of_networks(make_policy: Any) -> Any:
+    """Marks a `make_policy` whose policy is what the networks compute, as exports are."""
+    make_policy.of_networks = True
+    return make_policy
+
+
+def acts_by_networks(agent: Any) -> bool:
+    """Whether an agent acts by what its networks compute, and not by a search or the like."""
+    return getattr(type(agent).make_policy, "of_networks", False)
+
+
 def _arrays(nest: Any) -> Any:
     """A recurrent state as arrays; None without one."""
     if nest is None:

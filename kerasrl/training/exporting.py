@@ -21,7 +21,13 @@ def export_policy(
             f"{type(agent).__name__} is not built, so that there is no policy to export. Call "
             "fit(env), or build(env) first."
         )
-    functions = {"act": lambda observation: agent(observation)}
+    if not policies.acts_by_networks(agent):
+        raise AgentStateError(
+            f"{type(agent).__name__} acts by the policy that its own make_policy returns, which is "
+            "no function of its networks that could be exported. Save the agent, load it where it "
+            "is to act, and call make_policy there."
+        )
+    functions = {"act": lambda *arguments: agent(*arguments)}
     if hasattr(agent, "sample"):
         functions["sample"] = agent.sample
     info = {
@@ -30,4 +36,5 @@ def export_policy(
         "gradient_steps": int(agent.gradient_steps.numpy()),
         "results": results,
     }
-    policies.export_policy(directory, functions, building.built_spec(agent), info, format)
+    spec, state = building.built_spec(agent), agent.initial_state()
+    policies.export_policy(directory, functions, spec, info, format, state)

@@ -194,8 +194,8 @@ def test_functions_that_are_not_there(copy):
 
 
 def test_a_newer_format_is_told_apart(copy):
-    edit(copy, format_version=2, something="new")
-    with pytest.raises(MismatchError, match=r"newer kerasrl, in format 2; .* Update kerasrl"):
+    edit(copy, format_version=3, something="new")
+    with pytest.raises(MismatchError, match=r"newer kerasrl, in format 3; .* Update kerasrl"):
         kerasrl.load_policy(copy)
 
 

@@ -65,7 +65,7 @@ class RecurrentDQN(kerasrl.Agent):
             steps = [tf.transpose(x) for x in (reward[:, :-1], discount[:, :-1], v_t[:, 1:])]
             target = kerasrl.losses.n_step_bootstrapped_returns(*steps, self.n_step)
             error = tf.transpose(target) - tf.gather(q, batch["action"], batch_dims=2)[:, :-1]
-            loss = tf.reduce_sum(weight * kerasrl.losses.huber(error)) / tf.reduce_sum(weight)
+            loss = tf.reduce_sum(weight * kerasrl.losses.l2(error)) / tf.reduce_sum(weight)
         self.minimize(loss, tape, self.q_network.trainable_variables, self.optimizer)
         self.target_network.update(self.q_network, self.optimizer.iterations)
         return self.track(loss=loss)
