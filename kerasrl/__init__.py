@@ -5,7 +5,7 @@ from kerasrl._stack import check_stack
 
 check_stack()
 
-from kerasrl import callbacks, envs, errors, losses, networks, policies, replay
+from kerasrl import actors, callbacks, envs, errors, experience, losses, networks, policies, replay
 from kerasrl.agents import A2C, D4PG, DDPG, DQN, PPO, REINFORCE, SAC, TD3, Agent
 from kerasrl.plotting import plot_history
 from kerasrl.policies import evaluate, load_policy
@@ -23,10 +23,12 @@ __all__ = [
     "TD3",
     "Agent",
     "__version__",
+    "actors",
     "callbacks",
     "envs",
     "errors",
     "evaluate",
+    "experience",
     "load",
     "load_policy",
     "losses",

@@ -10,19 +10,39 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHORTER = {"env_steps=20_000": "env_steps=1_100", "steps_per_epoch=1_000": "steps_per_epoch=10"}
 
 
+# Pages whose snippets go on from each other, as the cells of a notebook do.
+NOTEBOOKS = [ROOT / "docs/by_hand.md", ROOT / "docs/extending.md"]
+
+
+def sources(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
 def snippets():
     for page in PAGES:
-        found = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-        for number, source in enumerate(found):
-            yield pytest.param(source, id=f"{page.relative_to(ROOT)}-{number}")
+        if page not in NOTEBOOKS:
+            for number, source in enumerate(sources(page)):
+                yield pytest.param(source, id=f"{page.relative_to(ROOT)}-{number}")
+
+
+def run(source, names):
+    for long, short in SHORTER.items():
+        source = source.replace(long, short)
+    exec(compile(source, "snippet", "exec"), names)
 
 
 @pytest.mark.parametrize("source", list(snippets()))
 def test_snippet_runs(source, tmp_path, monkeypatch, short_pendulum):
     monkeypatch.chdir(tmp_path)
-    for long, short in SHORTER.items():
-        source = source.replace(long, short)
-    exec(compile(source, "snippet", "exec"), {"__name__": "__main__"})
+    run(source, {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.stem)
+def test_notebook_runs(page, tmp_path, monkeypatch, short_pendulum):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for cell in sources(page):
+        run(cell, names)
 
 
 def test_links_lead_somewhere():
