@@ -31,6 +31,8 @@ class Fixed(Replay):
         ArgumentTypeError: when it is no dataset.
     """
 
+    fixed = True
+
     def __init__(self, dataset: tf.data.Dataset):
         if not isinstance(dataset, tf.data.Dataset):
             raise ArgumentTypeError(
