@@ -18,8 +18,7 @@ class Run:
 
     Args:
         environments: `Environments` to collect in; None when training on a dataset.
-        replay: the open replay; None when training on a dataset.
-        offline: `OfflineData` when training on a dataset, else None.
+        replay: the `Replay` that is trained on; a `Fixed` one when that is a dataset.
         batch_size: int, examples in a batch; None for all of a rollout.
         callbacks: list of the callbacks at work, but for Keras's own History and progress bar.
         seed: int or None, as given to `fit`.
@@ -32,7 +31,6 @@ class Run:
 
     environments: Any = None
     replay: Any = None
-    offline: Any = None
     batch_size: int | None = None
     callbacks: list[keras.callbacks.Callback] = dataclasses.field(default_factory=list)
     seed: int | None = None

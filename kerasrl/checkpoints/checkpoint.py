@@ -200,10 +200,10 @@ class Checkpoint(AgentCallback):
         return self.every_seconds is not None and waited >= self.every_seconds
 
     def _save_replay(self, directory: Path) -> None:
-        replay = self.model.run.replay
-        if replay is not None and self.replay:
+        run = self.model.run
+        if run.environments is not None and self.replay:  # A dataset is there without it.
             directory.mkdir()
-            replay.save(directory, self._steps - self._steps_before)
+            run.replay.save(directory, self._steps - self._steps_before)
 
     def _rates(self) -> dict[str, float]:
         return learning_rates({"compile_config": self.model.get_compile_config()})

@@ -25,7 +25,7 @@ def restore(agent: Fitted, run: Run) -> None:
     for callback in run.callbacks:
         if isinstance(getattr(callback, "append", None), bool):
             callback.append = True
-    if run.replay is not None and run.resumed.replay is None:
+    if run.environments is not None and run.resumed.replay is None:
         warn(
             f"{run.resumed.directory} has no contents of the replay; the run goes on with an empty "
             "one."

@@ -20,10 +20,12 @@ class Replay(abc.ABC):
             again.
         priorities: bool, whether batches have the `key` and the `weight` of every example, and
             `update_priorities` takes effect.
+        fixed: bool, whether it is as it is, and nothing can be inserted.
     """
 
     consumed: bool = False
     priorities: bool = False
+    fixed: bool = False
 
     @abc.abstractmethod
     def open(
@@ -47,8 +49,11 @@ class Replay(abc.ABC):
 
     @abc.abstractmethod
     def dataset(self, batch_size: int) -> tf.data.Dataset:
-        """Batches: dicts of nests of `[B, ...]` tensors; with `key` and `weight`, `[B]`, where
-        there are priorities."""
+        """Batches: dicts of nests of `[B, ...]` tensors.
+
+        Where there are priorities, with `key`, int64 `[B]`, and `weight`, float32 `[B]`, or
+        `[B, T]` where items have weights of their steps.
+        """
 
     @abc.abstractmethod
     def save(self, directory: Path, batches: int) -> None:
@@ -72,4 +77,4 @@ class Replay(abc.ABC):
         """Says whether it is being filled; until then a dataset need not wait."""
 
     def update_priorities(self, keys: np.ndarray, priorities: np.ndarray) -> None:  # noqa: B027
-        """Sets the priorities, float `[M]`, of the items with these keys, uint64 `[M]`."""
+        """Sets the priorities, float `[M]`, of the items with these keys, int64 `[M]`."""

@@ -214,8 +214,6 @@ class Uniform(ServedReplay):
             self._sampler = self._alarm = None
             table.close()
 
-    # What another way of sampling does otherwise.
-
     def _own_settings(self) -> dict[str, Any]:
         """What has to be the same where a checkpoint is read."""
         return {}
@@ -240,7 +238,6 @@ class Uniform(ServedReplay):
         )
 
     def _own_state(self) -> dict[str, Any]:
-        """What a checkpoint holds besides."""
         return {}
 
     def _set_own_state(self, state: dict[str, Any]) -> None: ...

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError
 from kerasrl.networks import ObservationNormalization, Target, all_layers
-from kerasrl.replay import Queue
-from kerasrl.training import building, conforming, opening
+from kerasrl.replay import conforming
+from kerasrl.training import building, opening
 from kerasrl.training.keras_arguments import explaining
 from kerasrl.training.learner import Learner
 from kerasrl.training.offline import OfflineData
@@ -133,9 +133,9 @@ def _train_on_batch(agent: keras.Model, batch: Any, reset_metrics: bool) -> dict
     if "key" in batch:
         agent.make_room_for_priorities(len(batch["key"]))
     dataset, data = tf.data.Dataset.from_tensors(batch), None
-    if not isinstance(agent.default_replay(), Queue):  # Examples of rollouts are what they are.
-        data = OfflineData(agent, dataset, None)
-        dataset = data.prepared(dataset)
+    if not agent.default_replay().consumed:  # Examples of rollouts are what they are.
+        data = OfflineData(agent, dataset)
+        dataset = data.prepared(data.dataset())
     strategy = agent.distribute_strategy
     with strategy.scope():
         iterator = iter(strategy.experimental_distribute_dataset(dataset))

@@ -66,7 +66,7 @@ def _with_environments(
             num_envs=None if asked.num_envs == 1 else asked.num_envs,
         )
         data = offline.OfflineData(agent, x, asked.validation_data)
-        return dataclasses.replace(run, offline=data)
+        return dataclasses.replace(run, replay=data)
     replay = opening.choose_replay(agent, asked.replay, resources)
     environments = opening.open_environments(agent, x, asked, resources)
     batch_size = opening.check_batch_size(agent, asked.batch_size)
@@ -93,7 +93,8 @@ def _with_data(
     """The run with its replay, as a checkpoint has it, and the dataset that is trained on."""
     run = agent.run = dataclasses.replace(run, resumed=resume.find(agent, run))
     if run.environments is None:
-        return run, run.offline.prepared(resume.rest_of(x, run, asked.steps_per_epoch))
+        left = resume.rest_of(run.replay.dataset(), run, asked.steps_per_epoch)
+        return run, run.replay.prepared(left)
     opening.open_replay(agent, run, resources)
     return run, opening.batches(agent, run, resources)
 
@@ -135,7 +136,6 @@ def _explain(run: Run, interruption: Interruption, error: Exception) -> None:
 
 def _failure_of_data(run: Run, error: Exception) -> KerasRLError | None:
     """The data's own error, where TensorFlow or Keras may have put another in its place."""
-    data, own = run.replay or run.offline, isinstance(error, KerasRLError)
-    if own or data is None or not isinstance(error, _OF_THE_DATA):
+    if isinstance(error, KerasRLError) or not isinstance(error, _OF_THE_DATA):
         return None
-    return data.failure()
+    return run.replay.failure()

@@ -120,6 +120,11 @@ def choose_replay(agent: keras.Model, given: Any, resources: contextlib.ExitStac
             f"replay={given!r}. Pass a replay that {kind}, whose consumed is {own.consumed}, or "
             "leave it out to have one made."
         )
+    if getattr(given, "fixed", False):
+        raise ArgumentTypeError(
+            f"what is collected cannot go into a {type(given).__name__} replay; received "
+            f"replay={given!r}. Call fit(dataset) to train on a dataset alone."
+        )
     return given
 
 

@@ -86,8 +86,7 @@ class RunCallbacks(keras.callbacks.CallbackList):
         for callback in self.callbacks:
             callback.on_train_begin(logs)
             self._begun.append(callback)
-        if self.model.run.replay is not None:
-            self.model.run.replay.expect(begun=True)
+        self.model.run.replay.expect(begun=True)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Puts signals off until a step has been taken.
