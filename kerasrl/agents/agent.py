@@ -12,7 +12,7 @@ from kerasrl.experience import Experience, Transitions
 from kerasrl.policies import NetworkPolicy, Policy, of_networks
 from kerasrl.policies.conversion import Conversions
 from kerasrl.replay import Uniform
-from kerasrl.training import building
+from kerasrl.training import building, offline
 from kerasrl.training.trainable import Trainable
 
 
@@ -36,7 +36,7 @@ class Agent(Trainable):
     - `default_callbacks()` and `default_replay()`: what it is trained with unless the user brings
       instances of their own;
     - `log_names`: the names that `train_step` hands to `track`;
-    - `batch_keys`: what a batch of a dataset must have for it to learn from, all five by default;
+    - `batch_keys`: what a batch must have for it to learn from, by default all that an item has;
     - `update_epochs`, if it learns from rollouts: passes over each of them, 1 by default;
     - `default_optimizer()`, made for each optimizer that `compile` is not given.
 
@@ -68,13 +68,6 @@ class Agent(Trainable):
 
     built: bool
     default_batch_size: int | None = 256
-    batch_keys: tuple[str, ...] = (
-        "observation",
-        "action",
-        "reward",
-        "discount",
-        "next_observation",
-    )
     update_epochs: int = 1
 
     def __init__(
@@ -173,6 +166,11 @@ class Agent(Trainable):
     def experience(self) -> Experience:
         """What an item of the replay is, where `Collect` writes it."""
         return Transitions(self.n_step, self.discount)
+
+    @property
+    def batch_keys(self) -> tuple[str, ...]:
+        """What a batch must have to be learned from; by default all that an item has."""
+        return tuple(offline.item_spec(self))
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """The callbacks that `fit` adds unless the user passes instances of their classes."""

@@ -82,7 +82,8 @@ class Collect(Collector):
 
     def _warm_up_due(self) -> int:
         replay = self.model.run.replay
-        return max(0, self.warmup_steps - replay.size) if replay.size < replay.capacity else 0
+        held = replay.size * self.experience().env_steps_per_item
+        return max(0, self.warmup_steps - held) if replay.size < replay.capacity else 0
 
     def _warm_up(self) -> None:
         spec, due = self._policy.spec, self._warm_up_due()

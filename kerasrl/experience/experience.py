@@ -55,7 +55,13 @@ class Writer(Protocol):
 
 
 class Experience(abc.ABC):
-    """What an item is, and what writes it."""
+    """What an item is, and what writes it.
+
+    Attributes:
+        env_steps_per_item: int, environment steps from one item to the next.
+    """
+
+    env_steps_per_item: int = 1
 
     @abc.abstractmethod
     def spec(

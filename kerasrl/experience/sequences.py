@@ -48,6 +48,7 @@ class Sequences(Experience):
     def __init__(self, length: int = 80, period: int | None = None):
         self.length = whole("length", length, least=2)
         self.period = self.length // 2 if period is None else whole("period", period)
+        self.env_steps_per_item = self.period
         if self.period >= self.length:
             raise ArgumentError(
                 f"period must be less than length={self.length}, as what follows the last step of "

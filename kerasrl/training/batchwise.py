@@ -28,7 +28,8 @@ class Batchwise(Learner):
         """Takes one gradient step on one batch.
 
         Args:
-            x: dict of `batch_keys`, nests of arrays or tensors `[B, ...]`, as from a dataset.
+            x: dict of `batch_keys`, nests of arrays or tensors `[B, ...]`, as from a dataset, with
+                the environment's own rewards, which `reward_scale` scales.
             reset_metrics: bool, whether what is returned is of this batch alone, or the mean over
                 all since the last time.
             return_dict: bool, whether to return a dict rather than a list.

@@ -93,7 +93,8 @@ def _with_data(
     """The run with its replay, as a checkpoint has it, and the dataset that is trained on."""
     run = agent.run = dataclasses.replace(run, resumed=resume.find(agent, run))
     if run.environments is None:
-        left = resume.rest_of(run.replay.dataset(), run, asked.steps_per_epoch)
+        batches = offline.without_keys(run.replay.dataset())
+        left = resume.rest_of(batches, run, asked.steps_per_epoch)
         return run, run.replay.prepared(left)
     opening.open_replay(agent, run, resources)
     return run, opening.batches(agent, run, resources)

@@ -48,7 +48,7 @@ class OfflineData(Fixed):
         super().__init__(dataset)
         self._agent = agent
         check_columns(agent.batch_keys, dataset)
-        item = _item_spec(agent)
+        item = item_spec(agent)
         self.open({key: item[key] for key in agent.batch_keys if key in item})
 
     def prepared(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -87,7 +87,14 @@ class OfflineData(Fixed):
             return tf.nest.map_structure(tf.identity, batch)
 
 
-def _item_spec(agent: keras.Model) -> dict[str, Any]:
+def without_keys(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The batches without the keys of a replay that is not at work."""
+    if "key" not in dataset.element_spec:
+        return dataset
+    return dataset.map(lambda batch: {k: v for k, v in batch.items() if k != "key"})
+
+
+def item_spec(agent: keras.Model) -> dict[str, Any]:
     """What the agent learns from, where it collects that itself."""
     state = agent.initial_state()
     state = () if state is None else tf.nest.map_structure(_spec_of, state)

@@ -304,3 +304,10 @@ def test_a_run_that_is_gone_on_with_adapts_to_no_batch_twice(tiny_env, batches, 
     assert int(broken.observation_normalizers[0].count) == 32
     for one, other in zip(whole.get_weights(), broken.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_key_of_a_replay_is_left_out(make_agent, batches):
+    agent = make_agent("dqn")
+    keys = tf.range(8, dtype=tf.int64)
+    agent.fit(batches(agent).map(lambda batch: {**batch, "key": keys}), verbose=0)
+    assert int(agent.gradient_steps) == 1
