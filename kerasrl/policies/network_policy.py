@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.envs import EnvSpec
-from kerasrl.errors import NetworkError
+from kerasrl.errors import ArgumentError, NetworkError
 from kerasrl.policies.conversion import Conversions
 from kerasrl.policies.policy import Policy, PolicySpec, PolicyStep
 from kerasrl.policies.snapshot import PolicySnapshot
@@ -38,10 +38,12 @@ class NetworkPolicy(Policy):
         conversions: Conversions | None = None,
     ):
         self._agent, self._rng, self._num_envs = agent, rng, num_envs
+        self._observation = tf.nest.flatten(spec.observation)
         self._beginning = _arrays(agent.initial_state())  # None, or a nest of one environment.
         recurrent = self._beginning is not None
         state_spec = tf.nest.map_structure(_spec_of, self._beginning) if recurrent else None
-        compute = agent if rng is None else agent.policy
+        # Not the agent itself: what Keras notes of a call that is traced would hold it for ever.
+        compute = agent.call if rng is None else agent.policy
         self._snapshot = PolicySnapshot(
             compute, spec.observation, num_envs, state_spec, conversions
         )
@@ -66,25 +68,29 @@ class NetworkPolicy(Policy):
         return self._snapshot.version
 
     def __call__(self, observation: list[np.ndarray]) -> PolicyStep:
-        """Chooses actions for a list of `[N, ...]` leaf arrays, and moves the state on."""
+        """Chooses actions for a list of `[N, ...]` leaf arrays, and moves the state on.
+
+        Raises:
+            ArgumentError: when the arrays are not of the observation space, or `agent.explore` does
+                not return what `agent.info_spec` says.
+        """
         state = self._state
+        computed = self._compute(observation)
         if self._leaves:
-            computed, self._state = self._snapshot(observation, state)
-        else:
-            computed = self._snapshot(observation)
+            computed, self._state = computed
         if self._rng is None:
             return PolicyStep(computed, (), state)
-        action = self._agent.explore(computed, self._rng)
+        explored = self._agent.explore(computed, self._rng)
         if self._info:
-            action, info = action
+            self._check_info(explored)
+            action, info = explored
             return PolicyStep(action, computed, state, info)
-        return PolicyStep(action, computed, state)
+        return PolicyStep(explored, computed, state)
 
     def output(self, observation: list[np.ndarray]) -> Any:
         """What the networks compute for observations that are not acted on."""
-        if self._leaves:
-            return self._snapshot(observation, self._state)[0]
-        return self._snapshot(observation)
+        computed = self._compute(observation)
+        return computed[0] if self._leaves else computed
 
     def reset(self, where: np.ndarray) -> None:
         """Puts the state back to `agent.initial_state()` where it is True, a bool array `[N]`."""
@@ -111,6 +117,31 @@ class NetworkPolicy(Policy):
     def set_weights(self, version: int, arrays: list[np.ndarray]) -> None:
         """Takes over what `weights` gave, perhaps in another process."""
         self._snapshot.set_weights(version, arrays)
+
+    def _compute(self, observation: list[np.ndarray]) -> Any:
+        try:
+            if self._leaves:
+                return self._snapshot(observation, self._state)
+            return self._snapshot(observation)
+        except (ValueError, TypeError, AttributeError, tf.errors.InvalidArgumentError) as error:
+            expected = [((self._num_envs, *x.shape), x.dtype.name) for x in self._observation]
+            if isinstance(observation, list | tuple):
+                received = [(np.shape(x), str(getattr(x, "dtype", type(x)))) for x in observation]
+                if received == expected:
+                    raise
+            raise ArgumentError(
+                f"a policy acts on a list of arrays, {expected} here; received {observation!r}. "
+                "Put the observation of a single environment into a batch of one, "
+                "[observation[numpy.newaxis]]."
+            ) from error
+
+    def _check_info(self, explored: Any) -> None:
+        pair = isinstance(explored, tuple) and len(explored) == 2
+        if not pair or not isinstance(explored[1], dict) or set(explored[1]) != set(self._info):
+            raise ArgumentError(
+                f"explore must return (actions, info), info with {sorted(self._info)} as "
+                f"info_spec() says; received {explored!r}."
+            )
 
     def get_state(self) -> dict[str, Any]:
         """The state of the random numbers, and the recurrent one."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasrl.errors import NonFiniteLoss
+from kerasrl.errors import ArgumentError, NonFiniteLoss
 from kerasrl.policies.conversion import Conversion, Conversions
 
 
@@ -57,15 +57,25 @@ class PolicySnapshot:
 
     def update(self) -> None:
         """Takes over the policy's present weights."""
-        values = [value.numpy() for value in self._conversion.graph.values()]
-        self.set_weights(self.version + 1, values)
+        self._program.set_weights([value.numpy() for value in self._conversion.graph.values()])
+        self.version += 1
 
     def weights(self) -> tuple[int, list[np.ndarray]]:
         """The weights that it has, for another snapshot of the same policy, and their version."""
         return self.version, self._program.weights()
 
     def set_weights(self, version: int, arrays: Sequence[np.ndarray]) -> None:
-        """Takes over what `weights` gave, perhaps in another process."""
+        """Takes over what `weights` gave, perhaps in another process.
+
+        Raises:
+            ArgumentError: when they are those of another policy.
+        """
+        expected = [(x.shape, x.dtype) for x in self._program.weights()]
+        if [(np.shape(x), np.asarray(x).dtype) for x in arrays] != expected:
+            raise ArgumentError(
+                f"weights must be those of this policy, {len(expected)} arrays of its shapes and "
+                f"dtypes; received {len(arrays)}. Take them from a policy of the same agent."
+            )
         self._program.set_weights(list(arrays))
         self.version = version
 
