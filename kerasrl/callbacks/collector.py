@@ -149,6 +149,7 @@ class Collector(AgentCallback):
         """What it takes to go on where it is: the account, the random state, the environments."""
         return {
             "class": type(self).__name__,
+            "random": self._rng.bit_generator.state,  # Of any policy that was given it.
             "actor": self._actor.get_state(),
             "updates": self._updates,
             "in_epoch": self._in_epoch,
@@ -159,6 +160,7 @@ class Collector(AgentCallback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on where `get_state` was called, in new episodes if those cannot be gone on with."""
+        self._rng.bit_generator.state = state["random"]
         kept = state["actor"]["environments"]
         within_episodes = kept is not None and self._same_make(kept["layers"])
         self._actor.set_state(state["actor"], within_episodes)

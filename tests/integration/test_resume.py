@@ -10,7 +10,9 @@ import numpy as np, tensorflow as tf
 tf.config.experimental.enable_op_determinism()
 import keras, kerasrl
 sys.path.insert(0, TESTS)
-from prioritized_dqn import PrioritizedDQN
+from trial_agents.prioritized_dqn import PrioritizedDQN
+from trial_agents.recurrent_dqn import RecurrentDQN
+from trial_agents.search import SearchAgent
 from kerasrl.callbacks import Checkpoint, Collect, CollectEpisodes, CollectRollouts
 
 what, directory = WHAT, DIRECTORY
@@ -30,6 +32,8 @@ RUNS = {
     "DQN": (lambda: kerasrl.DQN(n_step=3, normalize_observations=True), "CartPole-v1",
             lambda: Collect(2, 100), 24, 36),
     "PrioritizedDQN": (lambda: PrioritizedDQN(), "CartPole-v1", lambda: Collect(2, 100), 24, 36),
+    "RecurrentDQN": (lambda: RecurrentDQN(16, 8), "CartPole-v1", lambda: Collect(2, 100), 24, 36),
+    "SearchAgent": (lambda: SearchAgent(), "CartPole-v1", lambda: Collect(2, 100), 24, 36),
     "SAC": (lambda: kerasrl.SAC(network(2, 3), critic()), "Pendulum-v1",
             lambda: Collect(1, 100), 24, 24),
     "DDPG": (lambda: kerasrl.DDPG(critic=critic()), "Pendulum-v1",
@@ -114,10 +118,8 @@ def results(output):
     "agents",
     [
         ["SAC", "PPO"],
-        pytest.param(
-            ["DQN", "DDPG", "TD3", "D4PG", "A2C", "REINFORCE", "PrioritizedDQN"],
-            marks=pytest.mark.slow,
-        ),
+        pytest.param(["DQN", "DDPG", "TD3", "D4PG", "A2C", "REINFORCE"], marks=pytest.mark.slow),
+        pytest.param(["PrioritizedDQN", "RecurrentDQN", "SearchAgent"], marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )

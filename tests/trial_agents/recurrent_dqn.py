@@ -15,7 +15,6 @@ class RecurrentDQN(kerasrl.Agent):
     """Learns from sequences with the state that was stored (Kapturowski et al., 2019)."""
 
     default_batch_size = 32
-    log_names = ("loss",)
 
     def __init__(self, units=64, length=16, n_step=5, **kwargs):
         super().__init__(n_step=n_step, **kwargs)

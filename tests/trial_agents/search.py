@@ -16,15 +16,13 @@ class Search(Policy):
     def __init__(self, agent, spec, rng):
         self.agent, self.rng = agent, rng
         self.network = PolicySnapshot(agent.policy, spec.observation, 1)
+        self.update = self.network.update
         self.simulator = gym.make("CartPole-v1").unwrapped
         self.simulator.reset()
 
     @property
     def spec(self):
         return PolicySpec(info=self.agent.info_spec())
-
-    def update(self):
-        self.network.update()
 
     def __call__(self, observation):
         visits = np.stack([self.visits(root) for root in observation[0]])
@@ -33,11 +31,11 @@ class Search(Policy):
 
     def visits(self, root):
         prior, n, q = self.network([root[None]])["prior"][0], np.ones(2), np.zeros(2)
-        for simulation in range(self.agent.simulations):
-            score = q - q.max() + prior * np.sqrt(n.sum()) / n
-            action = simulation if simulation < 2 else int(score.argmax())
+        for action in [0, 1] + [None] * (self.agent.simulations - 2):
+            if action is None:
+                action = int((q - q.max() + prior * np.sqrt(n.sum()) / n).argmax())
+            q[action] += (self.value(root, action) - q[action]) / n[action]
             n[action] += 1
-            q[action] += (self.value(root, action) - q[action]) / (n[action] - 1)
         return (n / n.sum()).astype(np.float32)
 
     def value(self, observation, action):
@@ -55,14 +53,11 @@ class Search(Policy):
 class SearchAgent(kerasrl.Agent):
     """Learns the visits and the value of its search."""
 
-    def __init__(self, simulations=8, depth=5, **kwargs):
-        super().__init__(**kwargs)
-        self.simulations, self.depth = simulations, depth
+    simulations, depth = 8, 10
 
     def build_networks(self):
         inputs, features = observation_features(self.observation_space)
-        hidden = MLP((64, 64))(features)
-        self.network = keras.Model(inputs, keras.layers.Dense(3)(hidden))
+        self.network = keras.Model(inputs, keras.layers.Dense(3)(MLP((64, 64))(features)))
 
     def info_spec(self):
         return {"visits": tf.TensorSpec((2,), tf.float32)}
@@ -75,8 +70,8 @@ class SearchAgent(kerasrl.Agent):
         return Search(self, spec, rng)
 
     def train_step(self, batch):
-        v_t, discount = self.policy(batch["next_observation"])["value"], self.discount
-        target = kerasrl.losses.td_target(batch["reward"], discount * batch["discount"], v_t)
+        v_t, discount = self.policy(batch["next_observation"])["value"], batch["discount"]
+        target = kerasrl.losses.td_target(batch["reward"], self.discount * discount, v_t)
         with tf.GradientTape() as tape:
             output = self.policy(batch["observation"])
             of_policy = -tf.reduce_sum(batch["visits"] * tf.math.log(output["prior"]), axis=-1)
