@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from prioritized_dqn import PrioritizedDQN
 
 import kerasrl
 from kerasrl.callbacks import Collect
@@ -26,7 +25,7 @@ class Recorded(Prioritized):
         super().update_priorities(keys, priorities)
 
 
-def made(agent=PrioritizedDQN, **arguments):
+def made(agent=kerasrl.DQN, **arguments):
     network = keras.Sequential([keras.Input(4), keras.layers.Dense(2)])
     agent = agent(network)
     agent.compile(keras.optimizers.SGD(0.01), **arguments)
@@ -58,7 +57,7 @@ def test_what_the_step_gives_comes_to_the_replay(tiny_env, mode, steps_per_execu
 def test_keys_and_priorities_belong_together(tiny_env):
     """By hand, with priorities that are known: 1 more than the reward."""
 
-    class Rewarded(PrioritizedDQN):
+    class Rewarded(kerasrl.DQN):
         def train_step(self, batch):
             self.prioritize(batch, batch["reward"] + 1)
             return self.track(loss=0.0, q_value=0.0, td_error=0.0)
@@ -148,7 +147,7 @@ def test_files_have_nothing_of_it(tiny_env, tmp_path):
     twin.build(tiny_env())
     assert [v.shape for v in agent.variables] == [v.shape for v in twin.variables]
     agent.save(tmp_path / "agent.keras")
-    named = {"PrioritizedDQN": PrioritizedDQN}
+    named = {"kerasrl.DQN": kerasrl.DQN}
     loaded = kerasrl.load(tmp_path / "agent.keras", custom_objects=named)
     for one, other in zip(agent.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
