@@ -147,7 +147,7 @@ def test_files_have_nothing_of_it(tiny_env, tmp_path):
     twin.build(tiny_env())
     assert [v.shape for v in agent.variables] == [v.shape for v in twin.variables]
     agent.save(tmp_path / "agent.keras")
-    named = {"kerasrl.DQN": kerasrl.DQN}
+    named = {"DQN": kerasrl.DQN}
     loaded = kerasrl.load(tmp_path / "agent.keras", custom_objects=named)
     for one, other in zip(agent.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
