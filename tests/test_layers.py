@@ -30,8 +30,8 @@ ALLOWED = {
     "checkpoints": COMMON | {"files", "run", "saving", "version"},
     "actors": COMMON | {"envs", "experience", "policies"},
     "callbacks": COMMON
-    | {"actors"}
-    | {"checkpoints", "envs", "experience", "export", "files", "policies", "replay", "run"},
+    | {"actors", "checkpoints", "envs", "experience", "export", "files", "policies", "replay"}
+    | {"run"},
     # What `fit` does, and the agents.
     "training": COMMON
     | {"callbacks", "checkpoints", "envs", "networks", "policies", "replay", "run", "saving"},
@@ -49,7 +49,7 @@ ALLOWED = {
 }
 
 # The file that joins the two sides.
-ALSO_ALLOWED = {"kerasrl/agents/agent.py": {"experience", "policies"}}
+ALSO_ALLOWED = {"kerasrl/agents/agent.py": {"experience"}}
 
 PRIVATE = ("tensorflow.python", "keras.src", "reverb.cc", "reverb.platform", "reverb.pybind")
 

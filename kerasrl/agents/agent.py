@@ -9,10 +9,8 @@ import tensorflow as tf
 from kerasrl.arguments import fraction, positive, whole
 from kerasrl.callbacks import Collect
 from kerasrl.experience import Experience, Transitions
-from kerasrl.policies import NetworkPolicy, Policy, of_networks
-from kerasrl.policies.conversion import Conversions
 from kerasrl.replay import Uniform
-from kerasrl.training import building, offline
+from kerasrl.training import building
 from kerasrl.training.trainable import Trainable
 
 
@@ -23,8 +21,8 @@ class Agent(Trainable):
     It defines
 
     - `build_networks()`: makes the networks as attributes, when the spaces are known;
-    - `policy(observation)`: the one tensor that exploring needs, such as the probabilities of the
-      actions or the parameters of a distribution; deterministic;
+    - `policy(observation)`: what exploring needs, a tensor or a dict of them, such as probabilities
+      or the parameters of a distribution; deterministic;
     - `call(observation)`: the greedy actions, in the environment's own units;
     - `explore(output, rng)`: NumPy actions to collect with, from what `policy` gave;
     - `sample(observation)`, if what it learns is a distribution: actions drawn from it by
@@ -85,8 +83,6 @@ class Agent(Trainable):
         self.reward_scale = positive("reward_scale", reward_scale)
         self.observation_space: Any = None
         self.action_space: Any = None
-        self.run = None
-        self._conversions = Conversions()
         with self.distribute_strategy.scope():
             self.env_steps = self._counter("env_steps")
             self.noise_seed = self._counter("noise_seed")
@@ -98,38 +94,12 @@ class Agent(Trainable):
         raise NotImplementedError(f"{type(self).__name__} must define build_networks().")
 
     def policy(self, observation: Any) -> tf.Tensor:
-        """Computes what exploring needs: one tensor `[B, ...]`, for a nest of observations."""
+        """Computes what exploring needs: a nest of tensors `[B, ...]`, for one of observations."""
         raise NotImplementedError(f"{type(self).__name__} must define policy(observation).")
 
     def explore(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Chooses actions to collect with, `[B, ...]`, from what `policy` gave."""
         raise NotImplementedError(f"{type(self).__name__} must define explore(output, rng).")
-
-    @of_networks
-    def make_policy(
-        self, spec: Any, num_envs: int = 1, rng: np.random.Generator | None = None
-    ) -> Policy:
-        """Makes what acts in environments, with a copy of the agent's present weights.
-
-        An agent that acts by search returns a `kerasrl.policies.Policy` of its own.
-
-        Args:
-            spec: `kerasrl.envs.EnvSpec`, or whatever `fit` takes as environment; the agent is built
-                for it if it is not built.
-            num_envs: int, N, environments that are acted in together.
-            rng: `numpy.random.Generator` to explore with; None for greedy actions.
-
-        Returns:
-            `kerasrl.policies.Policy`: `policy(observation leaves).action` are actions `[N, ...]`,
-            `policy.reset(where)` begins new episodes, and `policy.update()` takes over the agent's
-            newest weights.
-
-        Raises:
-            SpaceError: when the agent cannot serve the spaces.
-        """
-        self.build(spec)
-        spec = building.built_spec(self)
-        return NetworkPolicy(self, spec, whole("num_envs", num_envs), rng, self._conversions)
 
     def distribution(self, observation: Any) -> Any:
         """The distribution of actions, in the environment's units, of a policy that is one.
@@ -143,8 +113,7 @@ class Agent(Trainable):
             clipped to the bounds.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} learns no distribution of actions; its greedy ones are "
-            "agent(observation). A2C, PPO, REINFORCE and SAC learn one."
+            f"{type(self).__name__} learns no distribution of actions; call it for greedy ones."
         )
 
     def initial_state(self) -> Any:
@@ -166,11 +135,6 @@ class Agent(Trainable):
     def experience(self) -> Experience:
         """What an item of the replay is, where `Collect` writes it."""
         return Transitions(self.n_step, self.discount)
-
-    @property
-    def batch_keys(self) -> tuple[str, ...]:
-        """What a batch must have to be learned from; by default all that an item has."""
-        return tuple(offline.item_spec(self))
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """The callbacks that `fit` adds unless the user passes instances of their classes."""

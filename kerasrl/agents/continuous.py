@@ -33,10 +33,12 @@ class ContinuousAgent(Agent):
         actor_outputs: int, numbers that the actor gives for each dimension of an action.
         critic_outputs: int, numbers that the critic gives for an action.
         twin_critics: bool, whether the critic is made two; `critic` then gives `[B, 2]`.
+        default_learning_rate: float, that of Adam, for optimizers that are not given.
         actor_has_target: bool, whether there is a `target_actor` besides the `target_critic`.
     """
 
     units: tuple[int, ...] = (400, 300)
+    default_learning_rate = 1e-3
     actor_outputs = 1
     critic_outputs = 1
     twin_critics = False
@@ -74,6 +76,10 @@ class ContinuousAgent(Agent):
         """
         optimizers = {"critic_optimizer": critic_optimizer, "actor_optimizer": actor_optimizer}
         self.compile_optimizers(optimizers, steps_per_execution, jit_compile, run_eagerly)
+
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """Adam at `default_learning_rate`."""
+        return keras.optimizers.Adam(self.default_learning_rate)
 
     def optimized_variables(self) -> dict[str, list[tf.Variable]]:
         """The variables that each of `compile`'s optimizers changes, by the argument's name."""

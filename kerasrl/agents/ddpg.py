@@ -68,10 +68,6 @@ class DDPG(DeterministicAgent):
         self.exploration_noise = self.setting("exploration_noise", noise)
         self.dqda_clipping = positive("dqda_clipping", dqda_clipping, optional=True)
 
-    def default_optimizer(self) -> keras.optimizers.Optimizer:
-        """Adam at 1e-3."""
-        return keras.optimizers.Adam(1e-3)
-
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection and target updates."""
         return [

@@ -59,6 +59,7 @@ class SAC(ContinuousAgent):
         "td_error",
     )
     units = (256, 256)
+    default_learning_rate = 3e-4
     actor_outputs = 2
     twin_critics = True
     actor_has_target = False
@@ -105,10 +106,6 @@ class SAC(ContinuousAgent):
             "temperature_optimizer": temperature_optimizer,
         }
         self.compile_optimizers(optimizers, steps_per_execution, jit_compile, run_eagerly)
-
-    def default_optimizer(self) -> keras.optimizers.Optimizer:
-        """Adam at 3e-4."""
-        return keras.optimizers.Adam(3e-4)
 
     def build_networks(self) -> None:
         """Makes the default networks unless they were given, the twin, and the target critics."""

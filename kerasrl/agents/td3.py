@@ -77,10 +77,6 @@ class TD3(DeterministicAgent):
         self.target_noise_clip = not_negative("target_noise_clip", target_noise_clip)
         self.policy_delay = whole("policy_delay", policy_delay)
 
-    def default_optimizer(self) -> keras.optimizers.Optimizer:
-        """Adam at 1e-3."""
-        return keras.optimizers.Adam(1e-3)
-
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection and target updates."""
         return [

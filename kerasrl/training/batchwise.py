@@ -12,7 +12,7 @@ from kerasrl.replay import conforming
 from kerasrl.training import building, opening
 from kerasrl.training.keras_arguments import explaining
 from kerasrl.training.learner import Learner
-from kerasrl.training.offline import OfflineData
+from kerasrl.training.offline import OfflineData, item_spec
 
 
 class Batchwise(Learner):
@@ -20,6 +20,11 @@ class Batchwise(Learner):
 
     built: bool
     _normalizing: Any
+
+    @property
+    def batch_keys(self) -> tuple[str, ...]:
+        """What a batch must have to be learned from; by default all that an item has."""
+        return tuple(item_spec(self))
 
     @explaining
     def train_on_batch(

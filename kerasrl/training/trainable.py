@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from kerasrl.arguments import whole
 from kerasrl.checkpoints import resume
 from kerasrl.envs import FaultPolicy
+from kerasrl.policies import NetworkPolicy, Policy, of_networks
+from kerasrl.policies.conversion import Conversions
 from kerasrl.run import Run
-from kerasrl.training import evaluating
+from kerasrl.training import building, evaluating
 from kerasrl.training import fit as training
 from kerasrl.training.fit_arguments import FitArguments
 from kerasrl.training.keras_arguments import explaining
@@ -24,6 +28,11 @@ class Trainable(Preparable):
     """
 
     run: Run | None
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.run = None
+        self._conversions = Conversions()
 
     @explaining
     def fit(
@@ -200,6 +209,32 @@ class Trainable(Preparable):
             StackError: when `imageio` or its ffmpeg is missing.
         """
         return evaluating.film(self, x, path, episodes, fps, seed, max_episode_steps)
+
+    @of_networks
+    def make_policy(
+        self, spec: Any, num_envs: int = 1, rng: np.random.Generator | None = None
+    ) -> Policy:
+        """Makes what acts in environments, with a copy of the agent's present weights.
+
+        An agent that acts by search returns a `kerasrl.policies.Policy` of its own.
+
+        Args:
+            spec: `kerasrl.envs.EnvSpec`, or whatever `fit` takes as environment; the agent is built
+                for it if it is not built.
+            num_envs: int, N, environments that are acted in together.
+            rng: `numpy.random.Generator` to explore with; None for greedy actions.
+
+        Returns:
+            `kerasrl.policies.Policy`: `policy(observation leaves).action` are actions `[N, ...]`,
+            `policy.reset(where)` begins new episodes, and `policy.update()` takes over the agent's
+            newest weights.
+
+        Raises:
+            SpaceError: when the agent cannot serve the spaces.
+        """
+        self.build(spec)
+        spec = building.built_spec(self)
+        return NetworkPolicy(self, spec, whole("num_envs", num_envs), rng, self._conversions)
 
     def initial_counters(
         self, initial_epoch: int, steps_per_epoch: int | None
