@@ -161,7 +161,7 @@ class Agent(Trainable):
             observation: nest of tensors `[B, ...]`.
             action: tensor `[B, ...]` of actions in the environment's own units.
         """
-        self.policy(observation)
+        self.policy(observation, *self.beginning(observation))
 
     def optimized_variables(self) -> dict[str, list[tf.Variable]]:
         """The variables that each of `compile`'s optimizers changes, by the argument's name."""

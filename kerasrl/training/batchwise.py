@@ -19,6 +19,7 @@ class Batchwise(Learner):
     """The part of `Agent` that takes batches."""
 
     built: bool
+    initial_state: Any
     _normalizing: Any
 
     @property
@@ -100,6 +101,18 @@ class Batchwise(Learner):
         if not self.built:
             raise AgentStateError(f"{type(self).__name__} is not built. Call build(env) first.")
         self._normalizing.adapt(observation)
+
+    def beginning(self, observation: Any) -> tuple[Any, ...]:
+        """The states `[B, ...]` that `policy` takes where episodes begin; () without a memory.
+
+        Args:
+            observation: nest of tensors `[B, ...]`.
+        """
+        state = self.initial_state()
+        if state is None:
+            return ()
+        count = tf.shape(tf.nest.flatten(observation)[0])[0]
+        return (tf.nest.map_structure(lambda leaf: tf.repeat(leaf[None], count, axis=0), state),)
 
     @property
     def targets(self) -> list[Target]:

@@ -168,3 +168,22 @@ def test_a_memory_is_learned_with(tmp_path):
     assert kerasrl.evaluate("CartPole-v1", loaded, **arguments) == kerasrl.evaluate(
         "CartPole-v1", agent, **arguments
     )
+
+
+class Normalizing(RecurrentAgent):
+    """Its memory is fed what was normalised."""
+
+    def build_networks(self):
+        self.normalizer = kerasrl.networks.ObservationNormalization()
+        super().build_networks()
+
+    def policy(self, observation, state):
+        return super().policy(self.normalizer(observation), state)
+
+
+def test_a_memory_is_fed_what_is_normalised():
+    agent = Normalizing()
+    agent.compile("adam")
+    collect = kerasrl.callbacks.Collect(env_steps_per_update=2, warmup_steps=100)
+    agent.fit("CartPole-v1", steps_per_epoch=4, callbacks=[collect], verbose=0, seed=0)
+    assert (agent.normalizer.means[0].numpy() != 0).all()
