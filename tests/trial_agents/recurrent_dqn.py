@@ -34,7 +34,7 @@ class RecurrentDQN(kerasrl.Agent):
 
     def default_callbacks(self):
         return [
-            Collect(env_steps_per_update=4, warmup_steps=1_000),
+            Collect(env_steps_per_update=2, warmup_steps=1_000),
             TargetUpdate(period=100),
             LinearSchedule("epsilon", 1.0, 0.05, env_steps=10_000),
         ]
