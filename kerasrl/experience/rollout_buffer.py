@@ -78,6 +78,9 @@ class RolloutBuffer:
     def __init__(self, packer: Packer, env_steps: int):
         self.packed = packer.rows(1)
         self._fields = packer.fields
+        self._leaves = {
+            key: [self.packed[field][0] for field in fields] for key, fields in self._fields.items()
+        }
         self._info = tuple(key for key in self._fields if key not in _COLUMNS)
         self.column("env_steps")[:] = env_steps
 
@@ -88,7 +91,7 @@ class RolloutBuffer:
 
     def leaves(self, key: str) -> list[np.ndarray]:
         """The `[T, N, ...]` arrays of a column, in `tf.nest` order."""
-        return [self.packed[field][0] for field in self._fields[key]]
+        return self._leaves[key]
 
     def write(
         self,

@@ -26,6 +26,8 @@ class CategoricalActions:
         self._space = space
         self._sizes, self._starts = sizes_and_starts(space)
         self.num_parameters = sum(self._sizes)
+        ends = np.cumsum(self._sizes)
+        self._columns = [slice(e - size, e) for e, size in zip(ends, self._sizes, strict=True)]
 
     def distribution(self, parameters: tf.Tensor) -> Any:
         """The distribution over actions of the space: float [..., P] to [...] of them.
@@ -72,10 +74,8 @@ class CategoricalActions:
         """Draws actions: float [B, P] to int [B, *shape of the space]."""
         # The largest of the logits, each with Gumbel noise added, is a draw from their softmax.
         noisy = parameters + rng.gumbel(size=parameters.shape)
-        columns = np.split(noisy, np.cumsum(self._sizes)[:-1], axis=-1)
-        drawn = [
-            column.argmax(axis=-1) + i for column, i in zip(columns, self._starts, strict=True)
-        ]
+        each = zip(self._starts, self._columns, strict=True)
+        drawn = [start + noisy[:, column].argmax(axis=-1) for start, column in each]
         return np.stack(drawn, axis=-1).reshape(-1, *self._space.shape).astype(self._space.dtype)
 
 
