@@ -84,6 +84,11 @@ def installed_stack() -> Stack:
     )
 
 
+def reverb_is_there() -> bool:
+    """Whether kerasrl runs here on the stack that has Reverb."""
+    return not problems(installed_stack())
+
+
 def problems(stack: Stack) -> list[str]:
     """Lists what keeps kerasrl from running on `stack`, one sentence each; empty if it fits."""
     found = []

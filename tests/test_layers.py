@@ -25,7 +25,7 @@ ALLOWED = {
     # What acts, what is stored, and what a run is made of.
     "policies": COMMON | {"envs", "export"},
     "experience": COMMON | {"envs", "policies"},
-    "replay": COMMON | {"envs", "experience", "files"},
+    "replay": COMMON | {"_stack", "envs", "experience", "files"},
     "run": COMMON | {"envs", "saving"},
     "checkpoints": COMMON | {"files", "run", "saving", "version"},
     "actors": COMMON | {"envs", "experience", "policies"},

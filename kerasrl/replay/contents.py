@@ -1,4 +1,4 @@
-"""What a replay holds, in a directory: Reverb's files, and the rest in JSON and npz."""
+"""What a replay holds, in a directory: its table's files, and the rest in JSON and npz."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,23 +9,21 @@ import numpy as np
 
 from kerasrl.errors import LoadError, MismatchError
 from kerasrl.experience.packing import Packer
+from kerasrl.files import differences
 from kerasrl.files.atomic import explained
-from kerasrl.files.differences import compare, table
 from kerasrl.files.nests import read_nest, write_nest
-from kerasrl.replay.server.loopback import LoopbackServer
+from kerasrl.replay.tables import Table
 
 _STATE = "state"
 _TABLE = "table"
 
 
-def write(
-    directory: Path, server: LoopbackServer, settings: dict[str, Any], state: dict[str, Any]
-) -> None:
+def write(directory: Path, table: Table, settings: dict[str, Any], state: dict[str, Any]) -> None:
     """Writes into an existing directory.
 
     Args:
         directory: path.
-        server: the `LoopbackServer` whose table is to be saved.
+        table: the `Table` to be saved.
         settings: dict of plain values, which have to be the same where it is read.
         state: dict, the nest of plain values and arrays to save besides.
 
@@ -33,7 +31,7 @@ def write(
         SaveError: when it cannot be written.
     """
     with explained(directory):
-        server.save(directory / _TABLE)
+        table.write(directory / _TABLE)
         write_nest(directory / _STATE, {"settings": settings, **state})
 
 
@@ -45,7 +43,7 @@ def read(directory: Path, settings: dict[str, Any]) -> tuple[Path, dict[str, Any
         settings: dict of plain values, those asked for.
 
     Returns:
-        The path that `LoopbackServer` takes as `contents`, and the nest.
+        The path of the directory that `Table.write` wrote, and the nest.
 
     Raises:
         LoadError: when it cannot be read.
@@ -60,10 +58,10 @@ def read(directory: Path, settings: dict[str, Any]) -> tuple[Path, dict[str, Any
 
 def check_same(directory: Path, here: dict[str, Any], saved: dict[str, Any]) -> None:
     """Raises a `MismatchError` with a table of the differences, if there are any."""
-    differences = compare(here, saved)
-    if differences:
+    rows = differences.compare(here, saved)
+    if rows:
         raise MismatchError(
-            f"the replay in {directory} was saved with other settings:\n{table(differences)}\n"
+            f"the replay in {directory} was saved with other settings:\n{differences.table(rows)}\n"
             "Use those, or leave the replay out."
         )
 

@@ -13,7 +13,7 @@ from kerasrl.experience.packing import Packer
 from kerasrl.replay import conforming
 from kerasrl.replay.dataset import pipeline_options
 from kerasrl.replay.replay import Replay
-from kerasrl.replay.server.weakly import weakly
+from kerasrl.replay.weakly import weakly
 
 _TOLERANCE = 1e-5  # Of the bounds of a Box, for what was rounded.
 

@@ -1,32 +1,33 @@
-"""A queue of rollouts over Reverb, each of which is sampled once."""
+"""A queue of rollouts, each of which is sampled once."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import reverb
 import tensorflow as tf
 
 from kerasrl.arguments import seed_of, whole
 from kerasrl.errors import ArgumentError
 from kerasrl.experience.packing import Packer
-from kerasrl.replay import contents, dataset
+from kerasrl.replay import contents, dataset, stores
 from kerasrl.replay.rollout_reader import RolloutReader
-from kerasrl.replay.served_replay import ServedReplay
-from kerasrl.replay.server.table import ServedTable
+from kerasrl.replay.stored import StoredReplay
 
 
-class Queue(ServedReplay):
-    """Rollouts, first in, first out, each sampled once, in a Reverb server within this process.
+class Queue(StoredReplay):
+    """Rollouts, first in, first out, each sampled once.
 
     On-policy agents learn from it. Every `fit` begins with an empty queue, or with that of a
     checkpoint: what was collected for another run is never trained on.
 
     Args:
-        port: int, port of the server, which is reachable from loopback only; None picks a free one.
-        timeout: float, seconds that a call may wait for the server, or a dataset for a rollout,
+        port: int, port of a Reverb server, which is reachable from loopback only; None picks a free
+            one.
+        timeout: float, seconds that a call may wait for a server, or a dataset for a rollout,
             before that is an error.
+        store: str, where rollouts wait: `"reverb"`, in a server within this process; `"local"`, in
+            its memory; `"auto"`, in a server where Reverb is installed.
 
     Attributes:
         expected: bool, whether the next rollout is to be there within the timeout. Whoever collects
@@ -34,7 +35,7 @@ class Queue(ServedReplay):
             before it is needed.
 
     Raises:
-        ArgumentError: when `timeout` is not positive.
+        ArgumentError: when `timeout` is not positive, or there is no such store.
 
     Reference:
         Cassirer et al., "Reverb: a framework for experience replay", 2021.
@@ -42,14 +43,14 @@ class Queue(ServedReplay):
 
     consumed = True
 
-    def __init__(self, port: int | None = None, timeout: float = 60.0):
-        super().__init__(port, timeout)
+    def __init__(self, port: int | None = None, timeout: float = 60.0, store: str = "auto"):
+        super().__init__(stores.chosen(store, port), timeout)
         self.expected = True
 
     def open(
         self, spec: dict[str, Any], seed: int | None = None, checkpoint: Path | None = None
     ) -> None:
-        """Starts a server with an empty queue, in place of one that runs already.
+        """Begins with an empty queue, in place of one that is open already.
 
         Args:
             spec: dict of nests of `tf.TensorSpec`: a rollout, all `[T, N, ...]`.
@@ -64,6 +65,8 @@ class Queue(ServedReplay):
         """
         packer, seed = Packer(spec), seed_of(seed)
         settings = {"replay": type(self).__name__, "rollout": contents.layout(packer)}
+        if self.store != "reverb":
+            settings["store"] = self.store
         table, state = (None, None) if checkpoint is None else contents.read(checkpoint, settings)
         self.close()
         self._packer, self._settings = packer, settings
@@ -74,7 +77,7 @@ class Queue(ServedReplay):
         self._passes = self._used = 0  # Over all rollouts before the first, and in the first.
         self._pace: Any = None
         self.expected = True
-        self._table = ServedTable(self._make_table, self._port, self._timeout, table)
+        self._table = self._store.queue(packer, self._timeout, table)
         self._reader: Any = RolloutReader(self._table, lambda: self.expected)
         if state is not None:
             self._set_state(state)
@@ -134,7 +137,7 @@ class Queue(ServedReplay):
         if self._used:
             contents.check_same(self._checkpoint, pace, self._pace)
         self._pace = pace
-        self._table.watchdog.failure = None
+        self._table.waiting.failure = None
         rollouts = dataset.once(self._reader, self._rollout, self.packer).map(examples)
         return dataset.minibatches(
             rollouts, batch_size, epochs, self._seed, self._passes, self._used
@@ -153,7 +156,7 @@ class Queue(ServedReplay):
             SaveError: when something cannot be written; the queue goes on.
         """
         self._require_open()
-        self._table.watchdog.look("a checkpoint")
+        self._table.waiting.look("a checkpoint")
         rollouts, used, passes = 0, self._used + batches, self._passes
         if self._pace is not None:
             epochs, batch_size = self._pace["epochs"], self._pace["batch_size"]
@@ -168,7 +171,7 @@ class Queue(ServedReplay):
                 "rollouts": self._reader.fetched_since(rollouts),
                 "waiting": self._reader.waiting,
             }
-            contents.write(directory, self._table.server, self._settings, state)
+            contents.write(directory, self._table, self._settings, state)
 
     def finish(self) -> None:
         """Ends the datasets: no other rollout will come. Whatever waits for one goes on."""
@@ -181,16 +184,13 @@ class Queue(ServedReplay):
         return 0 if self._table is None else self.info().current_size
 
     def close(self) -> None:
-        """Stops the server. Does nothing when it is closed."""
+        """Lets go of everything. Does nothing when it is closed."""
         if self._table is None:
             return
         table, self._table = self._table, None
         self._reader.finish()
         self._reader = None
         table.close()
-
-    def _make_table(self, name: str) -> reverb.Table:
-        return reverb.Table.queue(name, max_size=1, signature=self._rollout)
 
     def _set_state(self, state: dict[str, Any]) -> None:
         try:

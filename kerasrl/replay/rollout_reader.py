@@ -3,18 +3,14 @@
 import collections
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from kerasrl.errors import ArgumentError
-from kerasrl.native_log import muted
-from kerasrl.replay.server.table import ServedTable
-from kerasrl.warning import warn
+from kerasrl.replay.tables import QueueTable
 
-_SLICE = 1.0  # Seconds.
 _KEPT = 2  # Rollouts: the one that is learned from, and one that was asked for ahead of time.
 _AWAITED = "a rollout"
 
@@ -22,20 +18,20 @@ _AWAITED = "a rollout"
 class RolloutReader:
     """Fetches rollouts once they are there.
 
-    A sampler of Reverb that waits for an item cannot be told to end, which would hold up the end of
-    a run, for ever under `MirroredStrategy`. So the waiting is done here.
+    A sampler of Reverb's that waits for an item cannot be told to end, which would hold up the end
+    of a run, for ever under `MirroredStrategy`. So the waiting is done here.
 
     Args:
-        table: `ServedTable`, a queue.
+        table: `QueueTable`.
         expected: callable that returns whether the next rollout is to be there in time.
 
     Attributes:
         waiting: int, rollouts in the table.
     """
 
-    def __init__(self, table: ServedTable, expected: Callable[[], bool]):
+    def __init__(self, table: QueueTable, expected: Callable[[], bool]):
         self._table: Any = table
-        self._watchdog = table.watchdog
+        self._waits: Any = table.waiting
         self._expected: Any = expected
         self._changed = threading.Condition()
         self._saved: collections.deque[np.ndarray] = collections.deque()
@@ -67,8 +63,8 @@ class RolloutReader:
             ReplayStarved: when none comes in time.
             ReplayUnavailable, ReplayRestarted: when the server is gone.
         """
-        self._watchdog.check_begun()
-        with self._watchdog.recording(), self._changed:
+        self._waits.check_begun()
+        with self._waits.recording(), self._changed:
             self._wait()
             if self._table is None:
                 return None
@@ -103,32 +99,16 @@ class RolloutReader:
         return list(self._newest)[len(self._newest) - wanted :] + list(self._saved)
 
     def _wait(self) -> None:
-        begun, warned = time.monotonic(), False
-        while not (self._table is None or self._saved or self.waiting):
-            self._changed.wait(min(_SLICE, self._watchdog.wait / 4))
-            waited = time.monotonic() - begun
-            if not threading.main_thread().is_alive():
-                self._table = self._expected = None
-            if self._expected is None:
-                return
-            if not self._expected():
-                begun = time.monotonic()
-            elif waited >= self._watchdog.wait:
-                self._watchdog.look(_AWAITED, waited)
-                raise self._watchdog.starved(_AWAITED, waited)
-            elif waited >= self._watchdog.wait / 4 and not warned:
-                warned = True
-                self._watchdog.look(_AWAITED, waited)
-                warn(str(self._watchdog.starved(_AWAITED, waited)))
+        def ready() -> bool:
+            return bool(self._table is None or self._saved or self.waiting)
+
+        def expected() -> bool:
+            return self._expected is not None and self._expected()
+
+        if not self._waits.until(self._changed, ready, _AWAITED, expected):
+            self._table = self._expected = None
 
     def _take(self) -> np.ndarray:
-        table = self._table
-
-        def take() -> np.ndarray:
-            sampled = table.client.sample(table.server.table, num_samples=1, emit_timesteps=False)
-            return next(sampled).data[0]
-
-        with muted():
-            rollout = self._watchdog.bounded(take, _AWAITED)
+        rollout = self._table.take(_AWAITED)
         self.waiting -= 1
         return rollout

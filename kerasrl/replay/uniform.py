@@ -1,63 +1,73 @@
-"""Uniform replay over Reverb."""
+"""Uniform replay."""
 
-import contextlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import reverb
 import tensorflow as tf
 
 from kerasrl.arguments import seed_of, whole
 from kerasrl.errors import ArgumentError, ReplayError
 from kerasrl.experience.packing import Packer
-from kerasrl.replay import contents, dataset
-from kerasrl.replay.blocks import BlockBuffer, rows_per_block
+from kerasrl.replay import contents, dataset, stores
 from kerasrl.replay.memory import warn_if_too_large
-from kerasrl.replay.seeded import SeededSampler
-from kerasrl.replay.served_replay import ServedReplay
-from kerasrl.replay.server.alarm import Alarm
-from kerasrl.replay.server.loopback import release_freed_memory
-from kerasrl.replay.server.table import ServedTable
+from kerasrl.replay.stored import StoredReplay
+from kerasrl.replay.tables import Plan
 
-_FLUSH_EVERY = 16  # Blocks.
-_RELEASE_EVERY = 1024  # Blocks.
 _STREAM = 2
 
 
-class Uniform(ServedReplay):
-    """Experience replay with uniform sampling, in a Reverb server within this process.
+class Uniform(StoredReplay):
+    """Experience replay with uniform sampling.
 
     `fit` opens and closes the replay that it makes itself. One that is passed to `fit` stays open,
     with what it holds, for the next `fit`; close it with `close()` or use it as a context manager.
 
     Args:
-        capacity: int, items held, such as transitions; the oldest are dropped first. They are
-            stored in blocks of up to 64, fewer if they are large, so that a capacity without a
-            divisor between 16 and 64 is rounded down to whole blocks.
-        port: int, port of the server, which is reachable from loopback only; None picks a free one.
-        timeout: float, seconds that a call may wait for the server, or a dataset for something to
+        capacity: int, items held, such as transitions; the oldest are dropped first. In a Reverb
+            server they are stored in blocks of up to 64, fewer if they are large, so that a
+            capacity without a divisor between 16 and 64 is rounded down to whole blocks.
+        port: int, port of a Reverb server, which is reachable from loopback only; None picks a free
+            one.
+        timeout: float, seconds that a call may wait for a server, or a dataset for something to
             sample, before that is an error.
+        store: str, where items are: `"reverb"`, in a server within this process, compressed;
+            `"local"`, in its memory; `"auto"`, in a server where Reverb is installed.
+        directory: path of an existing directory, to have the items of a local store in a file there
+            that is mapped into memory, and is gone when the replay is closed; it takes its room at
+            once. None for memory.
 
     Raises:
-        ArgumentError: when `capacity` is not a positive int, or `timeout` is not positive.
+        ArgumentError: when `capacity` is not a positive int, `timeout` is not positive, or a store
+            is asked for that there is not, or that has no port or no directory.
 
     Reference:
         Lin, "Self-improving reactive agents based on reinforcement learning, planning and
         teaching", 1992; Cassirer et al., "Reverb: a framework for experience replay", 2021.
     """
 
-    _priority = 1.0  # Of a new block.
+    exponent: float | None = None  # Of priorities.
+    _priority = 1.0  # Of a new item.
 
-    def __init__(self, capacity: int = 1_000_000, port: int | None = None, timeout: float = 60.0):
+    def __init__(
+        self,
+        capacity: int = 1_000_000,
+        port: int | None = None,
+        timeout: float = 60.0,
+        store: str = "auto",
+        directory: str | os.PathLike[str] | None = None,
+    ):
         self.capacity = whole("capacity", capacity)
-        super().__init__(port, timeout)
+        super().__init__(stores.chosen(store, port, directory), timeout)
         self._spec: Any = None
+        self._in_memory = directory is None
 
     def open(
         self, spec: dict[str, Any], seed: int | None = None, checkpoint: Path | None = None
     ) -> None:
-        """Starts the server; does nothing when it runs already with the same spec.
+        """Makes ready to hold items; does nothing when it is open already with the same spec.
 
         Args:
             spec: dict of nests of `tf.TensorSpec`: one transition, without a batch dimension.
@@ -78,37 +88,29 @@ class Uniform(ServedReplay):
             self._open_again(spec, seed)
             return
         packer = Packer(spec)
-        # Under op determinism no pipeline may give what comes first, as the free-running one does.
+        # Under op determinism no pipeline may give what comes first, as a free-running one does.
         repeatable = seed is not None or dataset.is_deterministic()
-        rows = self._choose_rows(packer)
+        plan = Plan(packer, self.capacity, self.exponent, repeatable, _stream(seed), self._timeout)
         settings = {
             "replay": type(self).__name__,
             "capacity": self.capacity,
-            "rows in a block": rows,
             "repeatable": repeatable,
             "transition": contents.layout(packer),
+            **self._store.settings(plan),
             **self._own_settings(),
         }
         table, state = (None, None) if checkpoint is None else contents.read(checkpoint, settings)
         self.close()
-        warn_if_too_large(self.capacity, packer.dtype.itemsize)
+        if self._in_memory:
+            warn_if_too_large(self.capacity, packer.dtype.itemsize)
         self._spec, self._packer, self._settings = spec, packer, settings
-        self._rows_per_block, self._max_blocks = rows, max(1, self.capacity // rows)
-        self._block = tf.TensorSpec((rows, packer.dtype.itemsize), tf.uint8, name="block")
-        self._buffer = BlockBuffer(packer, rows)
-        self._num_blocks = 0
-        self._table = ServedTable(
-            lambda name: self._make_table(name, repeatable), self._port, self._timeout, table
-        )
-        self._alarm: Any = Alarm(self._table.watchdog)
-        self._sampler: Any = None
-        if repeatable:
-            self._sampler = self._make_sampler(_stream(seed))
+        self._repeatable = repeatable
+        self._table = self._store.sampled(plan, table)
         if state is not None:
             self._set_state(state)
 
     def insert(self, rows: np.ndarray) -> None:
-        """Adds transitions; they can be sampled as soon as their block is full.
+        """Adds transitions; in a Reverb server they can be sampled once their block is full.
 
         Args:
             rows: structured array of `packer.dtype`, any length.
@@ -117,11 +119,10 @@ class Uniform(ServedReplay):
             ReplayError: when the server is gone.
         """
         self._require_open()
-        for block in self._buffer.append(rows):
-            self._insert_block(block)
+        self._table.insert(rows, self._priority)
 
     def flush(self) -> None:
-        """Waits until every full block has reached the table.
+        """Waits until what was inserted can be sampled; of a Reverb server, every full block.
 
         Raises:
             ReplayError: when the server is gone.
@@ -149,26 +150,20 @@ class Uniform(ServedReplay):
         """
         self._require_open()
         batch_size = whole("batch_size", batch_size)
-        held = self._max_blocks * self._rows_per_block
-        if batch_size > held:
+        if batch_size > self._table.most:
             raise ArgumentError(
                 f"batch_size={batch_size} is more than the replay can ever hold: capacity="
-                f"{self.capacity} makes {held} transitions, {self._max_blocks} blocks of "
-                f"{self._rows_per_block}, so that every batch would repeat some. Raise capacity, "
-                "or lower batch_size."
+                f"{self.capacity} makes {self._table.most} transitions, so that every batch would "
+                "repeat some. Raise capacity, or lower batch_size."
             )
-        self._table.watchdog.look("an account of the table")
-        self._table.watchdog.failure = None
-        if self._sampler is not None:
-            return self._repeatable(batch_size)
-        if dataset.is_deterministic():
+        self._table.waiting.look("an account of the table")
+        self._table.waiting.failure = None
+        if dataset.is_deterministic() and not self._repeatable:
             raise ReplayError(
                 "op determinism was enabled after this replay was opened without a seed. Enable it "
                 "before."
             )
-        if self._alarm.failure is not None:  # Of a dataset that starved, perhaps long ago.
-            self._alarm = Alarm(self._table.watchdog)
-        return self._free_running(batch_size)
+        return self._table.dataset(batch_size, self._unpacker())
 
     def save(self, directory: Path, batches: int) -> None:
         """Writes all that it takes to go on with `open(spec, seed, checkpoint=directory)`.
@@ -183,74 +178,34 @@ class Uniform(ServedReplay):
             SaveError: when something cannot be written; the replay goes on.
         """
         self.flush()
-        self._table.watchdog.look("a checkpoint")
-        sampler = self._sampler
-        with contextlib.nullcontext() if sampler is None else sampler.held():
-            state = {
-                "blocks": self._num_blocks,
-                "pending": self._buffer.packed,
-                "sampler": None if sampler is None else sampler.get_state(batches),
-                **self._own_state(),
-            }
-            contents.write(directory, self._table.server, self._settings, state)
+        self._table.waiting.look("a checkpoint")
+        with self._table.held():
+            state = {**self._table.get_state(batches), **self._own_state()}
+            contents.write(directory, self._table, self._settings, state)
 
     @property
     def size(self) -> int:
         """int, transitions that can be sampled once they are flushed."""
-        if self._table is None:
-            return 0
-        return min(self._num_blocks, self._max_blocks) * self._rows_per_block
+        return 0 if self._table is None else self._table.size
 
     def close(self) -> None:
-        """Stops the server; what it holds is gone. Does nothing when it is closed."""
-        if self._table is None:
-            return
+        """Lets go of everything; what it holds is gone. Does nothing when it is closed."""
         table, self._table = self._table, None
-        try:
-            self._alarm.close()
-            if self._sampler is not None:
-                self._sampler.close()
-        finally:
-            self._sampler = self._alarm = None
+        if table is not None:
             table.close()
 
     def _own_settings(self) -> dict[str, Any]:
         """What has to be the same where a checkpoint is read."""
         return {}
 
-    def _choose_rows(self, packer: Packer) -> int:
-        return rows_per_block(self.capacity, packer.dtype.itemsize)
-
-    def _selector(self) -> Any:
-        return reverb.selectors.Uniform()
-
-    def _make_sampler(self, rng: np.random.Generator) -> SeededSampler:
-        return SeededSampler(self._table, self._max_blocks, rng)
-
-    def _repeatable(self, batch_size: int) -> tf.data.Dataset:
-        packer = self.packer
-        return dataset.repeatable(self._sampler, packer.dtype.itemsize, packer.unpack, batch_size)
-
-    def _free_running(self, batch_size: int) -> tf.data.Dataset:
-        server = self._table.server
-        return dataset.free_running(
-            server.address, server.table, self._block, self.packer, batch_size, self._alarm
-        )
+    def _unpacker(self) -> Callable[[tf.Tensor], dict[str, Any]]:
+        """What makes a batch of sampled rows; nothing in it holds this replay."""
+        return self.packer.unpack
 
     def _own_state(self) -> dict[str, Any]:
         return {}
 
     def _set_own_state(self, state: dict[str, Any]) -> None: ...
-
-    def _make_table(self, name: str, repeatable: bool) -> reverb.Table:
-        return reverb.Table(
-            name,
-            sampler=reverb.selectors.MaxHeap() if repeatable else self._selector(),
-            remover=reverb.selectors.Fifo(),
-            max_size=self._max_blocks,
-            rate_limiter=reverb.rate_limiters.MinSize(1),
-            signature=self._block,
-        )
 
     def _open_again(self, spec: dict[str, Any], seed: int | None) -> None:
         if spec != self._spec:
@@ -259,8 +214,8 @@ class Uniform(ServedReplay):
                 f"{self._spec} and is now asked for {spec}. Use a replay of its own for each "
                 "environment."
             )
-        if self._sampler is not None:
-            self._sampler.reseed(None if seed is None else _stream(seed))
+        if self._repeatable:
+            self._table.reseed(None if seed is None else _stream(seed))
         elif seed is not None:
             raise ReplayError(
                 f"this replay was opened without a seed, so that seed={seed} cannot make its "
@@ -268,27 +223,10 @@ class Uniform(ServedReplay):
                 "replay."
             )
 
-    def _insert_block(self, block: np.ndarray) -> None:
-        self._num_blocks += 1
-        if self._sampler is not None:
-            self._insert_for_sampler(block)
-        else:
-            self._table.insert(block, self._priority)
-            if self._num_blocks % _FLUSH_EVERY == 0:
-                self._table.flush(_FLUSH_EVERY)
-        if self._num_blocks % _RELEASE_EVERY == 0:
-            release_freed_memory()
-
-    def _insert_for_sampler(self, block: np.ndarray) -> None:
-        self._sampler.insert(lambda priority: self._table.insert(block, priority))
-
     def _set_state(self, state: dict[str, Any]) -> None:
         try:
             with contents.damaged_if_wrong():
-                self._num_blocks = state["blocks"]
-                self._buffer.packed = state["pending"]
-                if self._sampler is not None:
-                    self._sampler.set_state(state["sampler"])
+                self._table.set_state(state)
                 self._set_own_state(state)
         except BaseException:
             self.close()

@@ -11,7 +11,7 @@ from kerasrl.errors import AgentStateError, ArgumentError
 from kerasrl.policies import PolicySpec
 from kerasrl.replay import Fixed
 from kerasrl.replay.fixed import check_columns
-from kerasrl.replay.server.weakly import weakly
+from kerasrl.replay.weakly import weakly
 from kerasrl.training.building import built_spec
 
 

@@ -41,7 +41,7 @@ class Tell(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         run = self.model.run
         if run.resumed is not None and epoch == 0:
-            sampler, packer = run.replay._sampler, run.replay.packer
+            sampler, packer = run.replay._table._sampler, run.replay.packer
             rows = np.concatenate([sampler._fetch(key) for key in sampler._keys])
             (field,) = packer.fields["observation"]
             lived = sorted(rows.view(packer.dtype)[field].ravel())

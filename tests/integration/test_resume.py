@@ -67,7 +67,8 @@ def replay_digest(replay):
     if not hasattr(replay, "capacity"):
         return info.current_size
     counts = info.rate_limiter_info.insert_stats.completed, info.current_size
-    rows = replay._sampler.draw(32)[..., : replay.packer.dtype.itemsize]  # Keys are no item's.
+    # Keys are no item's.
+    rows = replay._table._sampler.draw(32)[..., : replay.packer.dtype.itemsize]
     return (*counts, replay.size, digest([rows]))
 
 for name in AGENTS:

@@ -83,6 +83,7 @@ def test_the_process_ends_well_after_fit():
     assert "terminate called" not in ended.stderr
 
 
+@pytest.mark.reverb
 @pytest.mark.regression(38)
 def test_the_thread_that_looks_after_a_dataset_is_waited_for():
     """It is begun by one of TensorFlow's threads, which Python takes for daemons."""
@@ -93,9 +94,9 @@ def test_the_thread_that_looks_after_a_dataset_is_waited_for():
         batches = iter(made.dataset(8))
         next(batches)
         deadline = time.monotonic() + 10
-        while made._alarm._thread is None and time.monotonic() < deadline:
+        while made._table._alarm._thread is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert made._alarm._thread.daemon is False
+        assert made._table._alarm._thread.daemon is False
 
 
 @pytest.mark.regression(38)
@@ -103,7 +104,7 @@ def test_what_is_left_open_is_closed_once():
     left, never = replay.Uniform(256), replay.Queue()
     left.open(SPEC)
     for _ in range(2):
-        replay.served_replay.close_all()
+        replay.stored.close_all()
         assert left.size == 0 and left._table is None and never._table is None
     left.open(SPEC)
     left.close()

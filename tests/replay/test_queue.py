@@ -125,7 +125,7 @@ def test_leaves_of_every_kind_travel_unchanged(batch_size):
         assert sorted(rows(received)) == sorted(rows(expected))
 
 
-def test_a_rollout_is_sampled_once_and_is_gone():
+def test_a_rollout_is_sampled_once_and_is_gone(store):
     with Queue() as queue:
         queue.open(SPEC)
         iterator = iter(queue.dataset(lambda rollout: rollout, 4, epochs=5))
@@ -134,7 +134,7 @@ def test_a_rollout_is_sampled_once_and_is_gone():
             for _ in range(15):
                 assert set(next(iterator)["id"].numpy()) == {number}
             info = queue.info()
-            assert info.num_unique_samples == number + 1
+            assert store == "local" or info.num_unique_samples == number + 1
             assert info.rate_limiter_info.sample_stats.completed == number + 1
             assert info.rate_limiter_info.insert_stats.completed == number + 1
             assert info.current_size == 0
@@ -178,9 +178,9 @@ def free_port():
 
 @pytest.mark.parametrize("left", ["in the queue", "fetched"])
 @pytest.mark.parametrize("fixed", [False, True])
-def test_opening_again_gives_an_empty_queue(fixed, left):
+def test_opening_again_gives_an_empty_queue(fixed, left, store):
     """Whatever an old iterator holds, which an exception's traceback may keep alive."""
-    with Queue(free_port() if fixed else None) as queue:
+    with Queue(free_port() if fixed and store == "reverb" else None) as queue:
         queue.open(SPEC)
         old = iter(queue.dataset(lambda rollout: rollout, 4))
         insert(queue, 0)
@@ -236,6 +236,7 @@ def test_a_queue_that_is_not_open_says_so():
         queue.info()
 
 
+@pytest.mark.reverb
 def test_the_port_is_on_loopback_only_and_is_freed():
     port = free_port()
     with Queue(port) as queue:

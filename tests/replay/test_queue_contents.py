@@ -158,8 +158,15 @@ def test_other_rollouts_are_refused_and_nothing_is_changed(learner, tmp_path):
         queue.info()
 
 
-@pytest.mark.parametrize("name", ["state.json", "table/items.tfrecord", "table/chunks.tfrecord"])
-def test_damage_is_an_error(name, learner, tmp_path):
+FILES = {
+    "reverb": ["table/items.tfrecord", "table/chunks.tfrecord"],
+    "local": ["table/items.json", "table/items.npz"],
+}
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_damage_is_an_error(number, learner, store, tmp_path):
+    name = ["state.json", *FILES[store]][number]
     twin = learner()
     twin.insert()
     saved = twin.save(tmp_path / "saved")

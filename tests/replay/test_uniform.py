@@ -1,3 +1,4 @@
+import functools
 import gc
 import math
 import os
@@ -26,8 +27,8 @@ def insert(replay, start, stop):
     replay.insert(rows)
 
 
-def filled(capacity, count, seed=None, chunk=None):
-    replay = Uniform(capacity)
+def filled(capacity, count, seed=None, chunk=None, store="auto"):
+    replay = Uniform(capacity, store=store)
     replay.open(SPEC, seed)
     for start in range(0, count, chunk or count):
         insert(replay, start, min(start + (chunk or count), count))
@@ -40,16 +41,17 @@ def take(replay, batches, batch_size):
 
 
 def block_rows(replay):
-    return replay.info().signature.shape[0]
+    """Transitions in an item of the table: a local one has no blocks."""
+    return replay.info().signature.shape[0] if replay.store == "reverb" else 1
 
 
 def stored(replay):
     """What can be sampled, by sampling until all of it has very likely been seen."""
     rows = block_rows(replay)
-    blocks = replay.size // rows
     # Missing one block of 8 in 256 draws has a chance of 1e-14.
-    draws = 32 * blocks
-    return sorted(set(np.concatenate(take(replay, rows, draws)).tolist()))
+    draws = 32 * (replay.size // rows)
+    batches = (rows, draws) if rows > 1 else (draws // 32 + 1, 32)
+    return sorted(set(np.concatenate(take(replay, *batches)).tolist()))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -90,6 +92,7 @@ def test_unsampled_inserts_go_on_for_ever():
         assert 200_000 - 1_024 - block_rows(replay) <= oldest <= 200_000 - 1_024
 
 
+@pytest.mark.reverb
 def test_what_is_not_a_whole_block_waits():
     with filled(320, 64) as replay:
         rows = block_rows(replay)
@@ -127,14 +130,18 @@ GROUPS = 80
 BATCH = 512
 
 
-@pytest.fixture(scope="module", params=SEEDS)
-def draws(request):
-    """int `[GROUPS, K, BATCH]`: successive batches, K of which share their blocks."""
-    with filled(CAPACITY, 2 * CAPACITY, request.param) as replay:
-        rows = block_rows(replay)
-        batches = np.array(take(replay, GROUPS * rows, BATCH)) - CAPACITY
-    assert rows == 17
-    return batches.reshape(GROUPS, rows, BATCH)
+@functools.cache
+def drawn(store, seed):
+    with filled(CAPACITY, 2 * CAPACITY, seed, store=store) as replay:
+        assert block_rows(replay) == (17 if store == "reverb" else 1)
+        batches = np.array(take(replay, GROUPS * 17, BATCH)) - CAPACITY
+    return batches.reshape(GROUPS, 17, BATCH)
+
+
+@pytest.fixture(params=SEEDS)
+def draws(request, store):
+    """int `[GROUPS, K, BATCH]`: successive batches, K of which share their blocks in a server."""
+    return drawn(store, request.param)
 
 
 def test_a_batch_is_a_uniform_draw(draws):
@@ -143,6 +150,7 @@ def test_a_batch_is_a_uniform_draw(draws):
         assert_uniform(np.bincount(draws[:, j].ravel(), minlength=CAPACITY))
 
 
+@pytest.mark.reverb
 def test_blocks_are_drawn_uniformly_and_each_gives_all_its_rows(draws):
     block, row = np.divmod(draws, 17)
     assert (block == block[:, :1]).all()
@@ -159,6 +167,14 @@ def test_rows_of_a_batch_are_independent(draws):
     assert_uniform(joint)
 
 
+@pytest.mark.local
+def test_successive_batches_are_independent(draws):
+    first, second = draws[:, ::2, :64][:, :8].ravel(), draws[:, 1::2, :64].ravel()
+    assert_rate((first == second).sum(), len(first), 1 / CAPACITY)
+    assert_uniform(np.bincount(draws.ravel(), minlength=CAPACITY))
+
+
+@pytest.mark.reverb
 def test_successive_batches_of_the_same_blocks_shuffle_their_rows(draws):
     row = draws % 17
     joint = np.bincount((17 * row[:, 3] + row[:, 4]).ravel(), minlength=17 * 17).reshape(17, 17)
@@ -221,7 +237,7 @@ def test_a_seed_comes_too_late_for_an_open_replay():
 
 def test_the_seeded_sampler_never_returns_what_was_dropped():
     with filled(48, 48, seed=0) as replay:
-        rows = block_rows(replay)
+        rows = max(24, block_rows(replay))
         for start in range(48, 48 + 40 * rows, rows):
             insert(replay, start, start + rows)
             batch = np.concatenate(take(replay, rows, 16))
@@ -434,12 +450,14 @@ def test_closing_twice_and_before_opening():
     replay.close()
 
 
-def test_two_replays_in_one_process():
+def test_two_replays_in_one_process(store):
     with filled(64, 64) as first, filled(64, 64, seed=0) as second, filled(64, 64) as third:
         insert(second, 64, 128)
         third.close()
         assert max(stored(first)) == 63
         assert min(stored(second)) == 64
+        if store == "local":
+            return
         assert first._table.server.port != second._table.server.port
 
 

@@ -21,9 +21,7 @@ from kerasrl.errors import (
     ReplayUnavailable,
 )
 from kerasrl.experience.packing import Packer
-from kerasrl.replay import Queue, Uniform, dataset
-from kerasrl.replay.server.alarm import Alarm
-from kerasrl.replay.server.watchdog import Watchdog
+from kerasrl.replay import Queue, Uniform
 
 SPEC = {"x": tf.TensorSpec((), tf.int64)}
 ROLLOUT = {"x": tf.TensorSpec((3, 2), tf.int64)}
@@ -68,6 +66,7 @@ def stop_server(replay):
 # -- a server that is gone --------------------------------------------------------------------
 
 
+@pytest.mark.reverb
 @pytest.mark.fault(33)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_batches_of_a_dead_server_end(seed, filled):
@@ -90,6 +89,7 @@ def test_batches_of_a_dead_server_end(seed, filled):
         replay.close()
 
 
+@pytest.mark.reverb
 @pytest.mark.fault(33)
 @pytest.mark.parametrize(
     "use",
@@ -112,6 +112,7 @@ def test_calls_on_a_dead_server_end(seed, use, filled, tmp_path):
         replay.close()
 
 
+@pytest.mark.reverb
 @pytest.mark.fault(33)
 def test_a_queue_whose_server_is_dead():
     with Queue(timeout=TIMEOUT) as queue:
@@ -201,16 +202,21 @@ def serve(process, port, table):
 
 def remote(port, table, timeout):
     """What a replay whose server is another process would be: a watchdog, an alarm, batches."""
+    from kerasrl.replay.server.alarm import Alarm
+    from kerasrl.replay.server.pipelines import free_running
+    from kerasrl.replay.server.watchdog import Watchdog
+
     address = f"localhost:{port}"
     watchdog = Watchdog(address, table, timeout)
     alarm = Alarm(watchdog)
     block = tf.TensorSpec((16, 8), tf.uint8)
-    batches = iter(dataset.free_running(address, table, block, Packer(SPEC), 4, alarm))
+    batches = iter(free_running(address, table, block, Packer(SPEC).unpack, 4, alarm))
     for _ in range(100):
         assert next(batches)["x"].shape == (4,)
     return watchdog, alarm, batches
 
 
+@pytest.mark.reverb
 @pytest.mark.fault(33)
 @pytest.mark.fault(34)
 @pytest.mark.slow
@@ -239,13 +245,14 @@ def test_a_server_in_another_process_that_is_killed_and_replaced(other_processes
         patient_alarm.close()
 
 
+@pytest.mark.reverb
 @pytest.mark.fault(34)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_server_that_was_replaced_takes_in_nothing(seed, filled):
     """As another process would find it on the port that ours had."""
     replay, other = filled(seed), filled(seed)
     with contextlib.ExitStack() as restored:
-        server, watchdog = replay._table.server, replay._table.watchdog
+        server, watchdog = replay._table.server, replay._table.waiting
         restored.callback(setattr, watchdog, "_table", server.table)
         restored.callback(setattr, server, "table", server.table)
         server.table = watchdog._table = "replay-of-a-server-that-is-gone"
@@ -268,10 +275,14 @@ def starved(make_batches, replay):
 
 
 @pytest.mark.fault(37)
-def test_a_starved_dataset_warns_once_and_ends():
+def test_a_starved_dataset_warns_once_and_ends(store):
+    # Of a server, only whole blocks can be sampled.
+    rows, most, rest = (
+        (63, 1, "; it can be sampled from 1 on") if store == "reverb" else (0, 64, "")
+    )
     with Uniform(64, timeout=LONGER) as replay:
         replay.open(SPEC)
-        replay.insert(replay.packer.rows(63))
+        replay.insert(replay.packer.rows(rows))
         failure, warned = starved(lambda: replay.dataset(4), replay)
         replay.insert(replay.packer.rows(1))
         next(iter(replay.dataset(4)))  # Another begins anew.
@@ -279,8 +290,8 @@ def test_a_starved_dataset_warns_once_and_ends():
     assert isinstance(failure, ReplayStarved)
     for text in (str(failure), *warned):
         assert re.match(r"[\d.]+ s were spent waiting for something to sample, and nothing", text)
-        assert "held 0 items of at most 1, with 0 inserted and 0 sampled so far" in text
-        assert "sampled from 1 on. See whether whatever collects is still at work" in text
+        held = f"Its table held 0 items of at most {most}, with 0 inserted and 0 sampled so far"
+        assert f"{held}{rest}. See whether whatever collects is still at work" in text
     assert len(warned) == 1
 
 
@@ -300,7 +311,7 @@ def test_a_warning_that_is_made_an_error_ends_the_dataset():
         warnings.simplefilter("error")
         replay.open(SPEC)
         batches = iter(replay.dataset(4))
-        replay._table.watchdog.wait = 1
+        replay._table.waiting.wait = 1
         with within(5), pytest.raises(tf.errors.OpError, match="ReplayError: .* something to"):
             next(batches)
 
@@ -353,6 +364,7 @@ def test_a_new_dataset_forgets_the_failure_of_another():
         assert replay.failure() is None
 
 
+@pytest.mark.reverb
 def test_a_dataset_that_ends_by_itself_leaves_nothing_running(filled):
     replay = filled()
     for _ in range(3):
@@ -364,7 +376,7 @@ def test_a_dataset_that_ends_by_itself_leaves_nothing_running(filled):
     assert "kerasrl-replay-watchdog" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_many_pipelines_of_one_replay(filled):
+def test_many_pipelines_of_one_replay(filled, store):
     replay = filled()
     iterators = [iter(replay.dataset(4)) for _ in range(5)]
     for iterator in iterators:
@@ -375,10 +387,13 @@ def test_many_pipelines_of_one_replay(filled):
     iterators = [iter(replay.dataset(4)) for _ in range(5)]
     for iterator in iterators:
         next(iterator)
-    stop_server(replay)
+    if store == "reverb":
+        stop_server(replay)
+    else:
+        replay.close()
     with within(TIMEOUT + 1):
         for iterator in iterators:
-            with pytest.raises(tf.errors.OpError, match="ReplayUnavailable"):
+            with pytest.raises(tf.errors.OpError, match="ReplayUnavailable|ReplayError: .* closed"):
                 drain(iterator)
 
 
@@ -427,7 +442,7 @@ def test_a_batch_of_more_than_the_replay_can_hold():
     with Uniform(100) as replay:
         replay.open(SPEC)
         replay.insert(replay.packer.rows(50))
-        pattern = "batch_size=101 .* capacity=100 makes 100 transitions, 2 blocks of 50, so that"
+        pattern = "batch_size=101 .* capacity=100 makes 100 transitions, so that"
         with pytest.raises(ArgumentError, match=pattern):
             replay.dataset(101)
         assert len(next(iter(replay.dataset(100)))["x"]) == 100  # Twice what there is now.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kerasrl.errors import ReplayError
 from kerasrl.replay import Queue, Uniform
-from kerasrl.replay.server.weakly import weakly
+from kerasrl.replay.weakly import weakly
 
 SPEC = {"reward": tf.TensorSpec((), tf.float32)}
 ROLLOUT = {"reward": tf.TensorSpec((2, 1), tf.float32)}
@@ -22,7 +22,7 @@ def use(replay, seed=None):
         replay.insert(np.zeros(1000, replay.packer.dtype))
         replay.flush()
         dataset = replay.dataset(4)
-        called = [replay._alarm, replay._sampler]
+        called = [replay._table._sampler, getattr(replay._table, "_alarm", None)]
     else:
         replay.insert(np.zeros(1, replay.packer.dtype))
         dataset = replay.dataset(lambda rollout: rollout)

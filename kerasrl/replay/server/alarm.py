@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kerasrl.errors import ReplayError, ReplayUnavailable
 from kerasrl.replay.server.watchdog import Watchdog, can_sample
-from kerasrl.replay.server.weakly import weakly
+from kerasrl.replay.weakly import weakly
 from kerasrl.warning import warn
 
 _PAUSE = 0.05  # Seconds from one look at the bell to the next.

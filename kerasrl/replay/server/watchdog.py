@@ -1,4 +1,4 @@
-"""Waiting for a replay's server: never for ever, and with an error that says what is wrong."""
+"""Waiting for a replay's server, which may be gone."""
 
 import concurrent.futures
 import contextlib
@@ -9,20 +9,14 @@ from typing import Any, TypeVar
 
 import reverb
 
-from kerasrl.arguments import positive
-from kerasrl.errors import (
-    KerasRLError,
-    ReplayError,
-    ReplayRestarted,
-    ReplayStarved,
-    ReplayUnavailable,
-)
+from kerasrl.errors import KerasRLError, ReplayError, ReplayRestarted, ReplayUnavailable
+from kerasrl.replay.waiting import Waiting
 
 _LOOK = 5  # Seconds that a server which is alive may take to say so, on a machine that is busy.
 _Result = TypeVar("_Result")
 
 
-class Watchdog:
+class Watchdog(Waiting):
     """Tells apart why something waits too long: a dead server, another one, or an empty table.
 
     Reverb's samplers and writers wait for ever for a server that is gone. A server that is started
@@ -34,19 +28,13 @@ class Watchdog:
         timeout: float, seconds that a call may take before it is an error.
 
     Attributes:
-        wait: float, seconds of the timeout to wait for what is wanted.
-        patience: float, the rest of them, to ask the server what is wrong.
-        failure: the error that waiting ended with, or None. What a `tf.data` pipeline raises comes
-            out of TensorFlow as another class; this is the original.
-        begun: bool, whether what is asked for may come. Whoever fills the replay sets it to False
-            until it begins to, so that nobody who looks into a dataset before waits for it.
+        patience: float, seconds of the timeout to ask the server what is wrong; see `Waiting` for
+            `wait`, which is the rest of them, and for what else there is.
     """
 
     def __init__(self, address: str, table: str, timeout: float):
         self.patience = max(1.0, min(_LOOK, timeout / 2))
-        self.wait = max(timeout - self.patience, timeout / 2)
-        self.failure: ReplayError | None = None
-        self.begun = True
+        super().__init__(max(timeout - self.patience, timeout / 2))
         self._client: Any = reverb.Client(address)
         self._address = address
         self._table = table
@@ -92,24 +80,6 @@ class Watchdog:
         """Lets go of the server."""
         self._client = None
 
-    def check_begun(self) -> None:
-        """Raises `ReplayError` when the replay is not being filled yet."""
-        if not self.begun:
-            self.failure = ReplayError(
-                "nothing is drawn from the replay before training has begun, as it is filled while "
-                "training. Whatever reads a batch of the dataset that fit hands to Keras before "
-                "that, such as a logger of datasets, has to do without."
-            )
-            raise self.failure
-
-    def starved(self, awaited: str, seconds: float) -> ReplayStarved:
-        """The error, or the text of a warning, that nothing can be sampled and nothing comes."""
-        return ReplayStarved(
-            f"{seconds:.1f} s were spent waiting for {awaited}, and nothing was inserted. "
-            f"{self.holdings()} See whether whatever collects is still at work, and whether what "
-            "it writes is flushed; if it takes that long, give the replay a longer timeout."
-        )
-
     def holdings(self) -> str:
         """What the table held when it was looked at last, as a sentence."""
         if self._last is None:
@@ -137,8 +107,7 @@ class Watchdog:
         except ReplayError as failure:
             self.failure = failure
             return failure
-        reason = " ".join(str(error).split())
-        return ReplayError(f"the replay failed at {awaited}: {reason}. {self.holdings()}")
+        return super().explain(awaited, error)
 
     @contextlib.contextmanager
     def guarding(self, awaited: str) -> Iterator[None]:
@@ -149,15 +118,6 @@ class Watchdog:
             raise
         except (RuntimeError, ValueError, reverb.errors.ReverbError) as error:
             raise self.explain(awaited, error) from error
-
-    @contextlib.contextmanager
-    def recording(self) -> Iterator[None]:
-        """Keeps the error that a pipeline's Python function raises in `failure`."""
-        try:
-            yield
-        except ReplayError as error:
-            self.failure = error
-            raise
 
     def bounded(self, function: Callable[[], _Result], awaited: str) -> _Result:
         """Calls a function that Reverb may hold up for ever, and waits for `wait` at most.
@@ -188,8 +148,3 @@ def can_sample(info: Any) -> bool:
     ahead = limiter.insert_stats.completed * limiter.samples_per_insert
     difference = ahead - limiter.sample_stats.completed - 1
     return info.current_size >= limiter.min_size_to_sample and difference >= limiter.min_diff
-
-
-def check_timeout(timeout: float) -> float:
-    """Returns the timeout in seconds, or raises `ArgumentError`."""
-    return positive("timeout", timeout, "positive, in seconds")

@@ -1,4 +1,4 @@
-"""What every replay has: a table on a server within this process, from opening to closing."""
+"""What every replay has that is filled: a table in a store, from opening to closing."""
 
 import abc
 import atexit
@@ -7,28 +7,32 @@ import os
 import weakref
 from typing import Any, TypeVar
 
-from kerasrl.arguments import whole
 from kerasrl.errors import ReplayError
 from kerasrl.experience.packing import Packer
 from kerasrl.replay.replay import Replay
-from kerasrl.replay.server.watchdog import check_timeout
+from kerasrl.replay.stores import Store
+from kerasrl.replay.waiting import check_timeout
 
-_Self = TypeVar("_Self", bound="ServedReplay")
-_made: "weakref.WeakSet[ServedReplay]" = weakref.WeakSet()
+_Self = TypeVar("_Self", bound="StoredReplay")
+_made: "weakref.WeakSet[StoredReplay]" = weakref.WeakSet()
 
 
-class ServedReplay(Replay):
+class StoredReplay(Replay):
     """The base of `Uniform` and `Queue`; a context manager that closes itself.
 
     Args:
-        port: int, port of the server; None picks a free one.
+        store: `Store` that makes its table.
         timeout: float, seconds that a call may wait.
+
+    Attributes:
+        store: str, where it keeps its items: `"local"` or `"reverb"`.
     """
 
-    def __init__(self, port: int | None, timeout: float):
-        self._port = whole("port", port, optional=True)
+    def __init__(self, store: Store, timeout: float):
+        self.store = store.name
+        self._store = store
         self._timeout = check_timeout(timeout)
-        self._table: Any = None  # The `ServedTable` while it is open.
+        self._table: Any = None  # The `Table` while it is open.
         self._packer: Any = None
         self._process: int = os.getpid()
         _made.add(self)
@@ -47,23 +51,24 @@ class ServedReplay(Replay):
         """Says whether it is being filled; until then its datasets end with an error at once."""
         if self._table is None:
             return
-        watchdog = self._table.watchdog
-        if begun and not watchdog.begun:
-            watchdog.failure = None  # What was asked for too early is of no account.
-        watchdog.begun = begun
+        waiting = self._table.waiting
+        if begun and not waiting.begun:
+            waiting.failure = None  # What was asked for too early is of no account.
+        waiting.begun = begun
 
     def failure(self) -> ReplayError | None:
         """The error behind the TensorFlow error that a dataset ended with; None if all is well."""
-        return None if self._table is None else self._table.watchdog.find_failure()
+        return None if self._table is None else self._table.waiting.find_failure()
 
     def info(self, timeout: float = 10) -> Any:
-        """Reverb's own account of the table, whose items are blocks or rollouts.
+        """An account of the table, whose items are rollouts, transitions, or blocks of them.
 
         Args:
-            timeout: float, seconds to wait for the server.
+            timeout: float, seconds to wait for a server.
 
         Returns:
-            `reverb.TableInfo`.
+            `reverb.TableInfo`; of a local store, a tuple with the names `current_size`, `max_size`
+            and, in `rate_limiter_info`, `insert_stats.completed` and `sample_stats.completed`.
 
         Raises:
             ReplayError: when the server is gone.
@@ -73,7 +78,7 @@ class ServedReplay(Replay):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Stops the server. Does nothing when it is closed."""
+        """Lets go of everything. Does nothing when it is closed."""
 
     def __enter__(self: _Self) -> _Self:
         return self

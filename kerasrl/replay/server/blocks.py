@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kerasrl.experience.packing import Packer
+from kerasrl.replay.tables import Plan
 
 _MOST_ROWS = 64
 _FEWEST_ROWS = 16
@@ -53,9 +54,11 @@ class BlockBuffer:
         self._filled = len(rows)
 
 
-def rows_per_block(capacity: int, row_bytes: int) -> int:
-    """Transitions in a block: a divisor of the capacity, if there is one of a good size."""
-    most = max(1, min(_MOST_ROWS, capacity, _MOST_BYTES // row_bytes))
+def rows_per_block(plan: Plan) -> int:
+    """Items in a block: a divisor of the capacity, if there is one of a good size."""
+    if plan.exponent is not None:
+        return 1  # A priority is one item's.
+    most = max(1, min(_MOST_ROWS, plan.capacity, _MOST_BYTES // plan.packer.dtype.itemsize))
     fewest = min(most, _FEWEST_ROWS)
-    divisors = [rows for rows in range(most, fewest - 1, -1) if capacity % rows == 0]
+    divisors = [rows for rows in range(most, fewest - 1, -1) if plan.capacity % rows == 0]
     return divisors[0] if divisors else most

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kerasrl.replay.seeded import SeededSampler
+from kerasrl.replay.account import with_account
+from kerasrl.replay.server.seeded import SeededSampler
 from kerasrl.replay.server.table import ServedTable
 
 
@@ -58,15 +59,10 @@ class SeededPrioritySampler(SeededSampler):
         self._shares[: len(self._keys)] = state["shares"]
         self._indices = {key: index for index, key in enumerate(self._keys)}
 
-    def _draw(self, batch_size: int) -> np.ndarray:
+    def _drawn_rows(self, batch_size: int) -> np.ndarray:
         sums = np.cumsum(self._shares[: len(self._keys)])
         chosen = np.searchsorted(sums, self._rng.random(batch_size) * sums[-1], side="right")
         chosen = np.minimum(chosen, len(sums) - 1)  # Rounding may go beyond the end.
         keys = np.array([self._keys[i] for i in chosen], np.uint64)
         relative = self._shares[chosen] / sums[-1] * len(sums)
-        columns = (
-            self._fetch_all(chosen)[:, 0],
-            keys[:, np.newaxis].view(np.uint8),
-            relative[:, np.newaxis].view(np.uint8),
-        )
-        return np.concatenate(columns, axis=-1)[np.newaxis]
+        return with_account(self._fetch_all(chosen)[:, 0], keys, relative)[np.newaxis]
