@@ -75,6 +75,7 @@ def test_in_a_thread(weights, expected):
     check([told.get_nowait() for _ in range(TURNS)], expected)
 
 
+@pytest.mark.thorough
 def test_in_a_process_that_is_sent_weights_and_sends_packed_items(weights, expected):
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()

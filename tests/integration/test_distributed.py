@@ -104,6 +104,7 @@ except kerasrl.errors.ArgumentError as error:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(58)
 def test_two_replicas_do_what_one_does(run_python):
     output = run_python(SCRIPT)

@@ -112,6 +112,7 @@ def test_what_the_user_made_stays_open(make_agent, tiny_env):
     assert len(env.actions) == 36 + 8
 
 
+@pytest.mark.thorough
 def test_nothing_is_leaked(make_agent, factory):
     agent = make_agent("dqn", {"run_eagerly": True})
 

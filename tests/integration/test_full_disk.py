@@ -60,6 +60,7 @@ print(json.dumps({"steps": int(agent.optimizer.iterations), "names": names}))
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(47)
 def test_the_checkpoint_before_stays_whole(run_python, tmp_path):
     output = run_python(SCRIPT.replace("DIRECTORY", repr(str(tmp_path / "run"))))

@@ -34,6 +34,7 @@ for name, options in CASES:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.regression(23)
 def test_every_agent_trains(run_python):
     output = run_python(SCRIPT)

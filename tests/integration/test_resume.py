@@ -118,7 +118,7 @@ def results(output):
 @pytest.mark.parametrize(
     "agents",
     [
-        ["SAC", "PPO"],
+        pytest.param(["SAC", "PPO"], marks=pytest.mark.thorough),
         pytest.param(["DQN", "DDPG", "TD3", "D4PG", "A2C", "REINFORCE"], marks=pytest.mark.slow),
         pytest.param(["PrioritizedDQN", "RecurrentDQN", "SearchAgent"], marks=pytest.mark.slow),
     ],

@@ -386,6 +386,7 @@ kerasrl.networks.tanh_gaussian_distribution(q.loc, q.log_std, q.space).sample(),
 """
 
 
+@pytest.mark.thorough
 def test_it_is_imported_by_those_who_use_it_and_says_nothing():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],

@@ -202,6 +202,7 @@ print("acts alone")
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(68)
 def test_it_acts_where_kerasrl_is_not_installed(tmp_path):
     agent, batch, expected = normalised("SAC")
@@ -337,6 +338,7 @@ def test_a_policy_is_of_the_moment_it_was_exported(tmp_path):
     np.testing.assert_array_equal(again.act(batch), agent.predict(batch, verbose=0))
 
 
+@pytest.mark.thorough
 def test_twenty_exports_leave_nothing_behind(tmp_path):
     agent = tiny()
 
@@ -480,6 +482,7 @@ print("the policies are whole")
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(47)
 def test_a_full_disk_leaves_the_policy_before(run_python, tmp_path):
     output = run_python(f"import os; os.chdir({str(tmp_path)!r})\n{FULL}")

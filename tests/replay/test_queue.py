@@ -248,6 +248,7 @@ def test_the_port_is_on_loopback_only_and_is_freed():
         again.open(SPEC)
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_of_many_queues(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 

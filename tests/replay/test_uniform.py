@@ -496,6 +496,7 @@ print([next(batch)["x"].shape[0] for batch in batches])
     assert "[4, 4]" in output
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_of_many_replays(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 

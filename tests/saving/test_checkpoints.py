@@ -140,6 +140,7 @@ def test_a_newer_format_is_an_error(directory):
         directory.newest()
 
 
+@pytest.mark.thorough
 def test_two_processes_do_not_share_a_directory(directory):
     script = f"""
 from kerasrl.checkpoints.directory import CheckpointDirectory

@@ -85,6 +85,7 @@ def at(value, path):
     return value
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(62, 64)
 def test_changed_configs(forge, refused_or_loaded):
     config = forge.config()
@@ -136,6 +137,7 @@ def test_changed_archives(forge, refused_or_loaded):
     check()
 
 
+@pytest.mark.thorough
 @pytest.mark.fault(63, 64)
 def test_changed_weights(forge, refused_or_loaded):
     members = forge.members()
