@@ -33,17 +33,23 @@ class ResumableModel(keras.Model):
         )
 
 
-def without_timing(callbacks: keras.callbacks.CallbackList) -> None:
-    """Has a list of callbacks not warn that they take longer than the updates.
+def in_turn(callbacks: keras.callbacks.CallbackList) -> None:
+    """Has a list of callbacks be called one after another, however long that takes.
 
-    Collecting is meant to; Keras has no public way to say so.
+    Keras 2 warns of those that take longer than the updates, as collecting is meant to; Keras 3
+    calls some from threads, where nobody can tell what they have done. Neither has a public way to
+    say so.
     """
     callbacks._check_timing = False
+    callbacks._async_train = callbacks._async_test = False
 
 
 def rename(network: keras.Model, name: str) -> None:
-    """Gives a network another name, which Keras offers when one is made, and not for a copy."""
-    network._name = name
+    """Gives a network another name, which Keras 2 offers when one is made, and not for a copy."""
+    if hasattr(network, "_name"):
+        network._name = name
+    else:  # Of Keras 3.
+        network.name = name
 
 
 def loss_scale(optimizer: keras.mixed_precision.LossScaleOptimizer) -> tf.Variable:

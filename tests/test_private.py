@@ -62,7 +62,7 @@ def test_a_list_without_timing_keeps_no_times():
         return dict(listed._hook_times)
 
     assert times(lambda listed: None)
-    assert times(private.without_timing) == {}
+    assert times(private.in_turn) == {}
 
 
 def test_a_network_has_the_name_that_it_was_given():

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.agents.agent import Agent
+from kerasrl.compatibility import raw
 from kerasrl.networks import (
     MLP,
     ActionScale,
@@ -186,7 +187,7 @@ class DeterministicAgent(ContinuousAgent):
             these alone.
         """
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self.actor.trainable_variables)
+            tape.watch([raw(weight) for weight in self.actor.trainable_variables])
             action = self._scale.to_unit(self.actor(batch["observation"], training=True))
             layer_loss = self.layer_loss(self.actor)
             actor_losses, q = self.actor_loss(batch["observation"], action)

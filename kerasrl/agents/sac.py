@@ -10,6 +10,7 @@ from kerasrl import losses
 from kerasrl.agents.continuous import ContinuousAgent
 from kerasrl.arguments import positive, real
 from kerasrl.callbacks import Collect, TargetUpdate
+from kerasrl.compatibility import raw
 from kerasrl.networks import tanh_gaussian_distribution, tanh_gaussian_sample
 from kerasrl.training.precision import float32
 
@@ -87,7 +88,9 @@ class SAC(ContinuousAgent):
         self.learn_temperature = learn_temperature
         with self.distribute_strategy.scope():
             initial = keras.initializers.Constant(np.log(temperature))
-            self.log_temperature = self.add_weight("log_temperature", (), initializer=initial)
+            self.log_temperature = self.add_weight(
+                name="log_temperature", shape=(), initializer=initial
+            )
 
     def compile(
         self,
@@ -186,7 +189,7 @@ class SAC(ContinuousAgent):
 
     def _update_actor(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor, Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self.actor.trainable_variables)
+            tape.watch([raw(weight) for weight in self.actor.trainable_variables])
             action, log_prob = self._sample(batch["observation"], salt=1)
             layer_loss = self.layer_loss(self.actor)
             q = float32(self.critic([batch["observation"], action], training=False))

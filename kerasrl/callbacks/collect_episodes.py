@@ -63,7 +63,7 @@ class CollectEpisodes(QueueCollector):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Resets the environments."""
         super().on_train_begin(logs)
-        together = int(self.model.steps_per_execution.numpy())
+        together = int(self.model.steps_per_execution)
         if together > 1:
             raise ArgumentError(
                 f"steps_per_execution must be 1, as episodes are collected before every update; "

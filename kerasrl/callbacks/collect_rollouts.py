@@ -64,7 +64,7 @@ class CollectRollouts(QueueCollector):
         """Resets the environments."""
         super().on_train_begin(logs)
         self._warned = False
-        together = int(self.model.steps_per_execution.numpy())
+        together = int(self.model.steps_per_execution)
         if self.updates_per_turn % together or (self.params["steps"] or 0) % together:
             raise ArgumentError(
                 f"steps_per_execution={together} must divide both the {self.updates_per_turn} "

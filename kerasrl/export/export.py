@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.compatibility import interpreter
 from kerasrl.envs import EnvSpec, random_actions
 from kerasrl.envs.spec import space_leaves
 from kerasrl.errors import ArgumentError, NetworkError
@@ -223,7 +224,7 @@ def _check_converted(
     inputs = dict(zip(names, values, strict=True))
     expected = signatures["act"](**{name: tf.constant(x) for name, x in inputs.items()})
     with muted():
-        run = tf.lite.Interpreter(model_content=model).get_signature_runner("act")
+        run = interpreter(model_content=model).get_signature_runner("act")
         received = run(**inputs)
     if not all(_close(received[name], expected[name].numpy()) for name in expected):
         raise NetworkError(

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.compatibility import interpreter
 from kerasrl.envs import EnvSpec
 from kerasrl.envs.observations import ObservationReader
 from kerasrl.errors import AgentStateError, ArgumentError, EnvError, LoadError
@@ -228,13 +229,11 @@ def _signature(loaded: Any, name: str, info: dict[str, Any], spec: EnvSpec) -> C
 
 def _load_tflite(path: Path, info: dict[str, Any], spec: EnvSpec) -> dict[str, Callable]:
     with muted():
-        interpreter = tf.lite.Interpreter(model_path=str(path / "policy.tflite"))
-        return {name: _runner(interpreter, name, info, spec) for name in info["signatures"]}
+        made = interpreter(model_path=str(path / "policy.tflite"))
+        return {name: _runner(made, name, info, spec) for name in info["signatures"]}
 
 
-def _runner(
-    interpreter: tf.lite.Interpreter, name: str, info: dict[str, Any], spec: EnvSpec
-) -> Any:
+def _runner(interpreter: Any, name: str, info: dict[str, Any], spec: EnvSpec) -> Any:
     runner = interpreter.get_signature_runner(name)
     inputs, outputs = (
         {

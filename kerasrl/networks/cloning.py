@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.compatibility import inputs_of, specs_of_inputs
 from kerasrl.errors import NetworkError
 from kerasrl.networks.pairing import Pairing, all_layers
 from kerasrl.private import rename
@@ -84,7 +85,7 @@ def accept_nests(network: keras.Model) -> None:
     It takes them as they are flattened. Keras checks them beforehand against a list that it makes
     of the outermost level, and fails when that has nests in it and is as long as there are inputs.
     """
-    inputs: Any = getattr(network, "inputs", None) and getattr(network, "input", None)
+    inputs: Any = inputs_of(network) and getattr(network, "input", None)
     if not isinstance(inputs, dict | list | tuple):
         return
     children = inputs.values() if isinstance(inputs, dict) else inputs
@@ -138,12 +139,11 @@ def _made_again(source: keras.Model, made: dict[int, keras.layers.Layer]) -> ker
                     made[id(layer)] = type(layer).from_config(layer.get_config())
         return made[id(layer)]
 
-    has_graph = source.inputs is not None
+    has_graph = inputs_of(source) is not None
     copy = keras.models.clone_model(source, clone_function=again if has_graph else None)
     accept_nests(copy)
     if not copy.built:
-        arguments, _ = source.save_spec()
-        copy(*tf.nest.map_structure(_zeros, arguments))
+        copy(*tf.nest.map_structure(_zeros, specs_of_inputs(source)))
     return copy
 
 
@@ -185,7 +185,7 @@ def _check_outputs(pairing: Pairing, copy: keras.Model) -> None:
         NetworkError: when the copy puts out something else than its source.
     """
     source = pairing.source
-    inputs = tf.nest.map_structure(_drawn(np.random.default_rng(0)), source.save_spec()[0])
+    inputs = tf.nest.map_structure(_drawn(np.random.default_rng(0)), specs_of_inputs(source))
     with _other_weights(pairing):
         try:
             expected, again = (_outputs(source, inputs) for _ in range(2))

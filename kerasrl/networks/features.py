@@ -61,7 +61,7 @@ def _inputs(space: gym.Space, name: str) -> Any:
         return {key: _inputs(space[key], f"{name}_{key}") for key in sorted(space.keys())}
     if isinstance(space, gym.spaces.Tuple):
         return tuple(_inputs(child, f"{name}_{i}") for i, child in enumerate(space))
-    return keras.Input(space.shape, dtype=tf.as_dtype(space.dtype), name=name)
+    return keras.Input(space.shape, dtype=tf.as_dtype(space.dtype).name, name=name)
 
 
 def _vectors(space: Any, inputs: Any) -> list[Any]:

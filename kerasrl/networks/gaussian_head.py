@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrl.compatibility import UNCAST
+
 
 @keras.saving.register_keras_serializable("kerasrl")
 class GaussianHead(keras.layers.Layer):
@@ -35,10 +37,10 @@ class GaussianHead(keras.layers.Layer):
             size, kernel_initializer=kernel_initializer, dtype=self.variable_dtype
         )
         self.log_std = self.add_weight(
-            "log_std",
-            (size,),
+            name="log_std",
+            shape=(size,),
             initializer=keras.initializers.Constant(log_std),
-            experimental_autocast=False,
+            **UNCAST,
         )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrl.compatibility import UNCAST
 from kerasrl.errors import ArgumentError
 
 
@@ -90,7 +91,7 @@ class OrnsteinUhlenbeck(keras.layers.Layer):
                 f"number; received {input_shape}. Give keras.Input a batch_size."
             )
         self.noise = self.add_weight(
-            "noise", input_shape, initializer="zeros", trainable=False, experimental_autocast=False
+            name="noise", shape=input_shape, initializer="zeros", trainable=False, **UNCAST
         )
         super().build(input_shape)
 

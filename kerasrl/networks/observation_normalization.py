@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.compatibility import UNCAST
 from kerasrl.errors import ArgumentError
 
 _calls: contextvars.ContextVar[list[tuple[Any, Any]] | None] = contextvars.ContextVar(
@@ -73,7 +74,9 @@ class ObservationNormalization(keras.layers.Layer):
             )
         self.means = [self._statistic("mean", shape, "zeros") for shape in shapes]
         self.variances = [self._statistic("variance", shape, "ones") for shape in shapes]
-        self.count = self.add_weight("count", (), tf.int64, "zeros", trainable=False)
+        self.count = self.add_weight(
+            name="count", shape=(), dtype="int64", initializer="zeros", trainable=False
+        )
         # Last, so that in files the others have the names that they had without these.
         self.mean_remainders = [self._statistic("mean_remainder", s, "zeros") for s in shapes]
         self.variance_remainders = [
@@ -144,7 +147,12 @@ class ObservationNormalization(keras.layers.Layer):
 
     def _statistic(self, name: str, shape: tf.TensorShape, initializer: str) -> tf.Variable:
         return self.add_weight(
-            name, shape, tf.float32, initializer, trainable=False, experimental_autocast=False
+            name=name,
+            shape=shape,
+            dtype="float32",
+            initializer=initializer,
+            trainable=False,
+            **UNCAST,
         )
 
     def _normalised(

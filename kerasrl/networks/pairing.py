@@ -7,6 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrl.compatibility import VARIABLES, dtype_of, finalize
+
+_MODULES = (tf.Module, keras.layers.Layer)
+
 
 class Pairing:
     """The parts of a copy and of its source that stand in the same place.
@@ -48,7 +52,7 @@ class Pairing:
             self._seen.add(id(copy))
             self._sources.add(id(source))
             self._kept.append((source, copy))
-            if isinstance(source, tf.Variable):
+            if isinstance(source, VARIABLES):
                 self.variables.append((copy, source))
                 continue
             if isinstance(source, keras.layers.Layer):
@@ -65,14 +69,14 @@ class Pairing:
         """Has layers with constants made of weights, as `Normalization` has, make them anew."""
         for pair in self.layers:
             for layer in pair:
-                layer.finalize_state()
+                finalize(layer)
 
     def unmatched(self, copy: keras.layers.Layer) -> list[str]:
         """Describes the weights of the source, and of the copy, that have no counterpart."""
         copies, sources = ({id(pair[i]) for pair in self.weights} for i in (0, 1))
         lost = [w for w in self.source.weights if id(w) not in sources]
         lost += [w for w in copy.weights if id(w) not in copies]
-        return sorted({f"{w.name.split(':')[0]}, {w.dtype.name}{list(w.shape)}" for w in lost})
+        return sorted({f"{w.name.split(':')[0]}, {dtype_of(w).name}{list(w.shape)}" for w in lost})
 
     def parted(self) -> list[str]:
         """Names the weights of the source of which the copy has more than one."""
@@ -96,7 +100,7 @@ def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
         kept.append(part)  # An id is one object's only as long as that exists.
         if isinstance(part, keras.layers.Layer):
             found.append(part)
-        if not isinstance(part, tf.Variable):
+        if not isinstance(part, VARIABLES):
             waiting += [child for child in _entries(part).values() if _is_part(child)]
     return found
 
@@ -116,7 +120,7 @@ def frozen(layer: keras.layers.Layer) -> list[list[str | int]]:
         waiting += [
             (child, [*path, key])
             for key, child in _reachable(part).items()
-            if isinstance(key, str | int) and isinstance(child, tf.Module | list | tuple | dict)
+            if isinstance(key, str | int) and isinstance(child, (*_MODULES, list, tuple, dict))
         ]
     return found
 
@@ -148,15 +152,15 @@ def _reachable(part: Any) -> dict[Any, Any]:
 
 
 def _is_part(value: Any) -> bool:
-    return isinstance(value, tf.Module | tf.Variable | list | tuple | dict)
+    return isinstance(value, (*_MODULES, *VARIABLES, list, tuple, dict))
 
 
 def _alike(source: Any, copy: Any) -> bool:
-    if isinstance(source, tf.Variable):
-        same = isinstance(copy, tf.Variable) and source.dtype == copy.dtype
-        return same and source.shape == copy.shape
-    if isinstance(source, tf.Module):
-        return isinstance(copy, tf.Module)
+    if isinstance(source, VARIABLES):
+        same = isinstance(copy, VARIABLES) and dtype_of(source) == dtype_of(copy)
+        return same and tuple(source.shape) == tuple(copy.shape)  # type: ignore[attr-defined]
+    if isinstance(source, _MODULES):
+        return isinstance(copy, _MODULES)
     return _is_part(source) and _is_part(copy)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrl.compatibility import raw
 from kerasrl.networks.cloning import paired, paired_clone
 
 
@@ -31,8 +32,8 @@ class Target(keras.layers.Layer):
     def __init__(self, source: keras.Model, **kwargs: Any):
         # Observations reach the copy as they are, whatever it computes in.
         super().__init__(trainable=False, dtype="float32", autocast=False, **kwargs)
-        self.period = self.add_weight("period", (), tf.int64, _constant(1), trainable=False)
-        self.step_size = self.add_weight("step_size", (), None, _constant(1.0), trainable=False)
+        self.period = self._number("period", 1, "int64")
+        self.step_size = self._number("step_size", 1.0, "float32")
         self.network, self._pairing = paired_clone(source)
         self.network.trainable = False
         self.built = True
@@ -57,7 +58,7 @@ class Target(keras.layers.Layer):
         def merge(strategy: tf.distribute.Strategy, fraction: tf.Tensor, whole: tf.Tensor) -> None:
             for target, variable in self._pairing.weights:
                 share = fraction if variable.trainable else whole
-                strategy.extended.update(target, _move, args=(variable, share))
+                strategy.extended.update(raw(target), _move, args=(raw(variable), share))
 
         tf.distribute.get_replica_context().merge_call(merge, args=(fraction, whole))
 
@@ -68,6 +69,12 @@ class Target(keras.layers.Layer):
                 target.assign(variable)
         if tf.executing_eagerly():  # It makes tensors, which those of a graph must not be.
             self._pairing.finalize()
+
+    def _number(self, name: str, value: float, dtype: str) -> tf.Variable:
+        initializer = keras.initializers.Constant(value)
+        return self.add_weight(
+            name=name, shape=(), dtype=dtype, initializer=initializer, trainable=False
+        )
 
 
 def _move(target: tf.Variable, source: tf.Variable, fraction: tf.Tensor) -> None:
@@ -80,7 +87,3 @@ def _move(target: tf.Variable, source: tf.Variable, fraction: tf.Tensor) -> None
 
 def _float32(output: tf.Tensor) -> tf.Tensor:
     return tf.cast(output, tf.float32) if output.dtype.is_floating else output
-
-
-def _constant(value: float) -> keras.initializers.Initializer:
-    return keras.initializers.Constant(value)

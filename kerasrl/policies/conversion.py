@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.compatibility import interpreter
 from kerasrl.errors import NetworkError
 from kerasrl.native_log import muted
 from kerasrl.policies.outputs import Outputs
@@ -165,7 +166,7 @@ class _Lite:
     """Acting through TensorFlow Lite's interpreter."""
 
     def __init__(self, model: bytes, num_weights: int):
-        self._interpreter = tf.lite.Interpreter(model_content=model, num_threads=1)
+        self._interpreter = interpreter(model_content=model, num_threads=1)
         self._interpreter.allocate_tensors()
         indices = [detail["index"] for detail in self._interpreter.get_input_details()]
         self._leaf_indices = indices[: -num_weights or None]

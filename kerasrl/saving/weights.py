@@ -14,6 +14,7 @@ import h5py
 import keras
 import numpy as np
 
+from kerasrl.compatibility import legacy
 from kerasrl.errors import LoadError, MismatchError, SaveError
 from kerasrl.files.archive import read_archive
 from kerasrl.files.differences import compare, table
@@ -173,7 +174,7 @@ def make_slots(agent: Saved) -> None:
     with agent.distribute_strategy.scope():
         for name, variables in agent.optimized_variables().items():
             optimizer = getattr(agent, name)
-            if isinstance(optimizer, keras.optimizers.legacy.Optimizer):
+            if legacy(optimizer):
                 raise SaveError(
                     f"{name} is a keras.optimizers.legacy.{type(optimizer).__name__}, whose state "
                     "Keras does not save. Compile with one of keras.optimizers."

@@ -140,7 +140,7 @@ def _train_on_batch(agent: keras.Model, batch: Any, reset_metrics: bool) -> dict
             f"train_on_batch takes one dict of {sorted(agent.batch_keys)}; received "
             f"{type(batch).__name__}."
         )
-    if int(agent.steps_per_execution.numpy()) > 1:
+    if int(agent.steps_per_execution) > 1:
         raise ArgumentError(
             "train_on_batch takes one step, and an execution of this agent has more. Compile it "
             "with steps_per_execution=1."

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from kerasrl.compatibility import raw
 from kerasrl.training.precision import optimizer_variables
 
 
@@ -64,7 +65,7 @@ def update_if(
 
     def restore(strategy: tf.distribute.Strategy, due: tf.Tensor, before: list[tf.Tensor]) -> None:
         for variable, value in zip(variables, before, strict=True):
-            strategy.extended.update(variable, _keep_if, args=(due, value))
+            strategy.extended.update(raw(variable), _keep_if, args=(due, value))
 
     tf.distribute.get_replica_context().merge_call(restore, args=(due, before))
     return tf.where(due, result, 0.0)

@@ -39,6 +39,7 @@ def recording(constructor: Callable[..., None]) -> Callable[..., None]:
             given.calls[recorded] = signature.bind(self, *args, **kwargs)
         constructor(self, *args, **kwargs)
 
+    recorded.__signature__ = signature  # type: ignore[attr-defined]  # Keras looks at it, too.
     return recorded
 
 

@@ -53,10 +53,10 @@ class TrainFunction:
         self._agent = agent
         self._function = function
 
-    def __call__(self, iterator: Any) -> Any:
+    def __call__(self, *args: Any) -> Any:
         """Takes the gradient steps of an execution."""
         try:
-            return self._function(iterator)
+            return self._function(*args)
         except _ENDS as error:
             if _ends_data(self._agent.run, error):
                 raise

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from kerasrl.arguments import whole
+from kerasrl.compatibility import legacy
 from kerasrl.errors import ArgumentTypeError
 
 _BATCHES = "what is learned from comes out of the environment, or is within a dataset's batches"
@@ -150,7 +151,7 @@ def check_optimizer(name: str, value: Any) -> None:
             raise ArgumentTypeError(
                 f"{name} must be an optimizer, or the name of one; received {value!r}. {way_out}"
             ) from error
-    if isinstance(value, keras.optimizers.legacy.Optimizer):
+    if legacy(value):
         raise ArgumentTypeError(
             f"{name} must not be one of keras.optimizers.legacy, whose state Keras cannot save as "
             f"agents are saved; received {type(value).__name__}. Use "

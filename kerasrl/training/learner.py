@@ -1,5 +1,6 @@
 """What a gradient step is made of: gradients, layers' losses, noise, counts and running means."""
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -7,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.arguments import seed_of
+from kerasrl.compatibility import ALIKE, FIT_RESUMES, raw
 from kerasrl.errors import ArgumentError
 from kerasrl.private import ResumableModel
-from kerasrl.training import precision
+from kerasrl.training import loop, precision
 from kerasrl.training.ending import TrainFunction
 from kerasrl.training.layer_losses import has_layer_losses, layer_loss
 from kerasrl.training.new_priorities import NewPriorities
@@ -26,6 +28,7 @@ class Learner(ResumableModel):
     settings: tuple[str, ...] = ()
     noise_seed: tf.Variable
     gradient_steps: tf.Variable
+    train_function: Any
     _trackers: list[keras.metrics.Metric]
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -109,7 +112,7 @@ class Learner(ResumableModel):
             batch_size: int, B over all replicas.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
-        steps = int(self.steps_per_execution.numpy())
+        steps = int(self.steps_per_execution)
         self._new_priorities.make_room(steps, batch_size // replicas)
 
     def layer_loss(self, *networks: Any) -> Any:
@@ -158,7 +161,7 @@ class Learner(ResumableModel):
         Returns:
             float32 tensor of `shape`.
         """
-        return stateless_normal(shape, self.noise_seed + salt, self.gradient_steps)
+        return stateless_normal(shape, self.noise_seed + salt, raw(self.gradient_steps))
 
     def reseed(self, seed: int | None) -> None:
         """Seeds `random_normal`; None seeds it from the operating system's randomness."""
@@ -173,7 +176,7 @@ class Learner(ResumableModel):
         """
         with self.distribute_strategy.scope():
             initializer = keras.initializers.Constant(value)
-            weight = self.add_weight(name, (), initializer=initializer, trainable=False)
+            weight = self.add_weight(name=name, shape=(), initializer=initializer, trainable=False)
         self.settings = (*self.settings, name)
         return weight
 
@@ -184,8 +187,12 @@ class Learner(ResumableModel):
 
     def make_train_function(self, force: bool = False) -> TrainFunction:
         """Makes what Keras calls for every execution."""
-        function = super().make_train_function(force)
-        return function if isinstance(function, TrainFunction) else TrainFunction(self, function)
+        if self.train_function is not None and not force:
+            return self.train_function
+        of_keras = partial(super().make_train_function, force)
+        make = of_keras if FIT_RESUMES else partial(loop.steps_function, self)
+        self.train_function = TrainFunction(self, make())
+        return self.train_function
 
     def _track_layer_losses(self) -> None:
         if has_layer_losses(self):
@@ -193,10 +200,10 @@ class Learner(ResumableModel):
 
     def _counter(self, name: str, value: int = 0) -> tf.Variable:
         return self.add_weight(
-            name,
-            (),
-            tf.int64,
-            keras.initializers.Constant(value),
+            name=name,
+            shape=(),
+            dtype="int64",
+            initializer=keras.initializers.Constant(value),
             trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            **ALIKE,
         )

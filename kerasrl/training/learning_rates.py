@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from kerasrl.compatibility import number
 from kerasrl.training import building
 from kerasrl.warning import warn
 
@@ -83,4 +84,4 @@ def _value(optimizer: Any) -> float:
     rate = optimizer.learning_rate
     if isinstance(rate, _Schedule):
         rate = rate(optimizer.iterations)
-    return float(keras.backend.get_value(rate))
+    return number(rate)

@@ -223,7 +223,7 @@ class Persistent(Batchwise, saving.Savable):
                 name: building.serialized_optimizer(self, name)
                 for name in building.optimizers(self)
             },
-            "steps_per_execution": int(self.steps_per_execution.numpy()),
+            "steps_per_execution": int(self.steps_per_execution),
             "jit_compile": self.jit_compile,
             "run_eagerly": self.run_eagerly,
         }

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from kerasrl.compatibility import compiled_by_xla
 from kerasrl.training import building, precision
 from kerasrl.training.keras_arguments import explaining
 from kerasrl.training.normalizing import Normalizing
@@ -88,7 +89,7 @@ class Preparable(Persistent):
         super().compile(
             chosen[first := next(iter(chosen))],
             steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
+            jit_compile=compiled_by_xla(jit_compile),
             run_eagerly=run_eagerly,
         )
         chosen[first] = self.optimizer

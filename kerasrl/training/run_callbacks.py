@@ -12,7 +12,7 @@ from kerasrl.callbacks import Checkpoint, Evaluation, Video, columns
 from kerasrl.callbacks.progress import Progress
 from kerasrl.errors import ArgumentError
 from kerasrl.notes import add_note
-from kerasrl.private import without_timing
+from kerasrl.private import in_turn
 from kerasrl.training.ending import carrying
 from kerasrl.training.interruption import Interruption
 from kerasrl.training.learning_rates import LearningRates, learning_rates
@@ -74,7 +74,7 @@ class RunCallbacks(keras.callbacks.CallbackList):
         begun = {} if resumed is None else resumed.state["rates_at_begin"]
         self._rates = LearningRates(self.model, begun)
         self._counting: bool | None = None
-        without_timing(self)
+        in_turn(self)
 
     def __iter__(self) -> Iterator[keras.callbacks.Callback]:
         """One callback that stands for all, for tools that put the callbacks into another list."""
@@ -131,7 +131,9 @@ class RunCallbacks(keras.callbacks.CallbackList):
         """Ends what has begun, and puts signals off until everything is closed."""
         self._interruption.deferred = True
         self.callbacks = self._begun
-        super().on_train_end(logs)
+        logs = _numbers(logs)
+        for callback in self.callbacks:
+            callback.on_train_end(logs)
 
     def _let_signals_in(self, now: bool) -> None:
         self._interruption.deferred = not now

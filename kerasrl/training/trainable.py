@@ -1,6 +1,7 @@
 """What an agent does with environments: it is fitted, evaluated and filmed in them."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 
 from kerasrl.arguments import whole
 from kerasrl.checkpoints import resume
+from kerasrl.compatibility import FIT_RESUMES
 from kerasrl.envs import FaultPolicy
 from kerasrl.policies import NetworkPolicy, Policy, of_networks
 from kerasrl.policies.conversion import Conversions
 from kerasrl.run import Run
-from kerasrl.training import building, evaluating
+from kerasrl.training import building, evaluating, loop
 from kerasrl.training import fit as training
 from kerasrl.training.fit_arguments import FitArguments
 from kerasrl.training.keras_arguments import explaining
@@ -128,7 +130,8 @@ class Trainable(Preparable):
             initial_epoch=initial_epoch,
             faults=FaultPolicy(on_env_error, max_env_restarts, env_timeout, nan_policy, strict),
         )
-        return training.fit(self, super().fit, x, asked)
+        keras_fit = super().fit if FIT_RESUMES else partial(loop.fit, self)
+        return training.fit(self, keras_fit, x, asked)
 
     @explaining
     def evaluate(
