@@ -39,7 +39,7 @@ def fit(
         verbose: 0.
     """
     steps_per_epoch, new_each_epoch = _length(dataset, steps_per_epoch)
-    if steps_per_epoch is None and agent.steps_per_execution > 1:
+    if steps_per_epoch is None and int(agent.steps_per_execution) > 1:
         raise ArgumentError(
             "the size of the data cannot be told. With steps_per_execution > 1, pass "
             "steps_per_epoch."
@@ -90,7 +90,7 @@ class _Steps:
         try:
             while self._left() and not self._agent.stop_training:
                 callbacks.on_train_batch_begin(self._step)
-                steps = min(self._agent.steps_per_execution, self._left())
+                steps = min(int(self._agent.steps_per_execution), self._left())
                 logs = self._agent.train_function(self._iterator, int(steps))
                 self._step += int(steps)
                 callbacks.on_train_batch_end(self._step - 1, logs)
