@@ -33,6 +33,11 @@ def dtype_of(variable: Any) -> tf.DType:
     return tf.as_dtype(variable.dtype)
 
 
+def steps_per_execution(agent: keras.Model) -> int:
+    """How many gradient steps an execution has; see `set_steps_per_execution`."""
+    return int(agent.steps_per_execution if KERAS_3 else agent.steps_per_execution.numpy())
+
+
 def set_steps_per_execution(agent: keras.Model, steps: int) -> None:
     """Sets how many gradient steps an execution has: a variable in Keras 2, an int in Keras 3."""
     if KERAS_3:

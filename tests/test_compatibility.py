@@ -33,11 +33,14 @@ def test_arguments_of_add_weight():
     assert all(isinstance(compatibility.raw(weight), tf.Variable) for weight in layer.weights)
 
 
-def test_the_number_of_steps_of_an_execution_can_be_set():
-    agent = kerasrl.DQN()
+@pytest.mark.parametrize("replicated", [False, True])
+def test_the_number_of_steps_of_an_execution_can_be_set(replicated):
+    strategy = tf.distribute.MirroredStrategy if replicated else tf.distribute.get_strategy
+    with strategy().scope():
+        agent = kerasrl.DQN()
     agent.compile(steps_per_execution=3)
     compatibility.set_steps_per_execution(agent, 5)
-    assert int(agent.steps_per_execution) == 5
+    assert compatibility.steps_per_execution(agent) == 5
 
 
 @pytest.mark.parametrize("jit_compile", [None, False, True])

@@ -6,6 +6,7 @@ from typing import Any
 from kerasrl.arguments import whole
 from kerasrl.callbacks.collector import check_replicas
 from kerasrl.callbacks.queue_collector import QueueCollector
+from kerasrl.compatibility import steps_per_execution
 from kerasrl.errors import ArgumentError
 from kerasrl.experience import Episodes, Experience
 from kerasrl.run import Fitted
@@ -63,7 +64,7 @@ class CollectEpisodes(QueueCollector):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Resets the environments."""
         super().on_train_begin(logs)
-        together = int(self.model.steps_per_execution)
+        together = steps_per_execution(self.model)
         if together > 1:
             raise ArgumentError(
                 f"steps_per_execution must be 1, as episodes are collected before every update; "

@@ -6,6 +6,7 @@ from typing import Any
 from kerasrl.arguments import whole
 from kerasrl.callbacks.collector import check_replicas
 from kerasrl.callbacks.queue_collector import QueueCollector
+from kerasrl.compatibility import steps_per_execution
 from kerasrl.errors import ArgumentError
 from kerasrl.experience import Experience, Rollouts
 from kerasrl.run import Fitted
@@ -64,7 +65,7 @@ class CollectRollouts(QueueCollector):
         """Resets the environments."""
         super().on_train_begin(logs)
         self._warned = False
-        together = int(self.model.steps_per_execution)
+        together = steps_per_execution(self.model)
         if self.updates_per_turn % together or (self.params["steps"] or 0) % together:
             raise ArgumentError(
                 f"steps_per_execution={together} must divide both the {self.updates_per_turn} "

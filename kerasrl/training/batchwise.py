@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrl.compatibility import steps_per_execution
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError
 from kerasrl.networks import ObservationNormalization, Target, all_layers
 from kerasrl.replay import conforming
@@ -140,7 +141,7 @@ def _train_on_batch(agent: keras.Model, batch: Any, reset_metrics: bool) -> dict
             f"train_on_batch takes one dict of {sorted(agent.batch_keys)}; received "
             f"{type(batch).__name__}."
         )
-    if int(agent.steps_per_execution) > 1:
+    if steps_per_execution(agent) > 1:
         raise ArgumentError(
             "train_on_batch takes one step, and an execution of this agent has more. Compile it "
             "with steps_per_execution=1."

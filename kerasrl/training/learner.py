@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.arguments import seed_of
-from kerasrl.compatibility import ALIKE, FIT_RESUMES, raw
+from kerasrl.compatibility import ALIKE, FIT_RESUMES, raw, steps_per_execution
 from kerasrl.errors import ArgumentError
 from kerasrl.private import ResumableModel
 from kerasrl.training import loop, precision
@@ -112,7 +112,7 @@ class Learner(ResumableModel):
             batch_size: int, B over all replicas.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
-        steps = int(self.steps_per_execution)
+        steps = steps_per_execution(self)
         self._new_priorities.make_room(steps, batch_size // replicas)
 
     def layer_loss(self, *networks: Any) -> Any:

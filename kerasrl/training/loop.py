@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrl.compatibility import steps_per_execution
 from kerasrl.errors import ArgumentError
 from kerasrl.warning import warn
 
@@ -39,7 +40,7 @@ def fit(
         verbose: 0.
     """
     steps_per_epoch, new_each_epoch = _length(dataset, steps_per_epoch)
-    if steps_per_epoch is None and int(agent.steps_per_execution) > 1:
+    if steps_per_epoch is None and steps_per_execution(agent) > 1:
         raise ArgumentError(
             "the size of the data cannot be told. With steps_per_execution > 1, pass "
             "steps_per_epoch."
@@ -90,7 +91,7 @@ class _Steps:
         try:
             while self._left() and not self._agent.stop_training:
                 callbacks.on_train_batch_begin(self._step)
-                steps = min(int(self._agent.steps_per_execution), self._left())
+                steps = min(steps_per_execution(self._agent), self._left())
                 logs = self._agent.train_function(self._iterator, int(steps))
                 self._step += int(steps)
                 callbacks.on_train_batch_end(self._step - 1, logs)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerasrl import envs, saving
 from kerasrl.arguments import whole
-from kerasrl.compatibility import set_steps_per_execution
+from kerasrl.compatibility import set_steps_per_execution, steps_per_execution
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError, KerasRLError
 from kerasrl.run import Run
 from kerasrl.training import building, precision
@@ -31,10 +31,10 @@ def running(agent: keras.Model, run: Run) -> Iterator[contextlib.ExitStack]:
             raise AgentStateError("fit is already running on this agent; wait for it to end.")
         agent.run = run
     # Keras leaves it changed when a run ends within the last execution of an epoch.
-    steps_per_execution = int(agent.steps_per_execution)
+    together = steps_per_execution(agent)
     try:
         with contextlib.ExitStack() as resources:
-            resources.callback(set_steps_per_execution, agent, steps_per_execution)
+            resources.callback(set_steps_per_execution, agent, together)
             _finalize_each(agent, resources)
             yield resources
     except Exception as error:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kerasrl import saving
+from kerasrl.compatibility import steps_per_execution
 from kerasrl.errors import ArgumentError
 from kerasrl.networks import Target
 from kerasrl.networks.pairing import freeze, frozen
@@ -223,7 +224,7 @@ class Persistent(Batchwise, saving.Savable):
                 name: building.serialized_optimizer(self, name)
                 for name in building.optimizers(self)
             },
-            "steps_per_execution": int(self.steps_per_execution),
+            "steps_per_execution": steps_per_execution(self),
             "jit_compile": self.jit_compile,
             "run_eagerly": self.run_eagerly,
         }
