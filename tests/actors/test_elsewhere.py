@@ -9,6 +9,7 @@ from pathlib import Path
 
 import acting_process
 import gymnasium as gym
+import keras
 import numpy as np
 import pytest
 
@@ -23,6 +24,7 @@ TURNS = 3
 @pytest.fixture(scope="module")
 def weights():
     """Those of several versions, as a learner that goes on learning would hand them out."""
+    keras.utils.set_random_seed(0)  # With others, no episode may end in time.
     agent = kerasrl.DQN(normalize_observations=True)
     policy = agent.make_policy("CartPole-v1", 2, np.random.default_rng(0))
     versions = []

@@ -250,13 +250,12 @@ def test_the_port_is_on_loopback_only_and_is_freed():
 
 @pytest.mark.thorough
 def test_nothing_is_left_of_many_queues(monkeypatch, tmp_path):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
     def held():
         gc.collect()
         return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
 
     learned(4, 1, 1)  # What is made once for the whole process is made now.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     descriptors, threads = held()
     for _ in range(8):
         learned(4, 1, 1)

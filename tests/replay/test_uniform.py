@@ -498,8 +498,6 @@ print([next(batch)["x"].shape[0] for batch in batches])
 
 @pytest.mark.thorough
 def test_nothing_is_left_of_many_replays(monkeypatch, tmp_path):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
     def use(seed):
         with filled(64, 64, seed) as replay:
             next(iter(replay.dataset(4)))
@@ -509,6 +507,7 @@ def test_nothing_is_left_of_many_replays(monkeypatch, tmp_path):
 
     for seed in SEEDS:  # What is made once for the whole process is made now.
         use(seed)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     descriptors, threads = held()
     for _ in range(10):
         for seed in SEEDS:
