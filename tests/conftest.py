@@ -155,7 +155,7 @@ def make_agent(tiny_env):
         )
 
     def critic(size, outputs=1):
-        observation, action = keras.Input(4), keras.Input(size)
+        observation, action = keras.Input((4,)), keras.Input(size)
         hidden = keras.layers.Concatenate()([observation, action])
         hidden = keras.layers.Dense(8, "tanh")(hidden)
         return keras.Model([observation, action], keras.layers.Dense(outputs)(hidden))

@@ -109,7 +109,7 @@ class NoName(Lists):
 
 def sequence(*layers):
     """The layers one after another, and two outputs."""
-    return keras.Sequential([keras.Input(4), *layers, Dense(2)])
+    return keras.Sequential([keras.Input((4,)), *layers, Dense(2)])
 
 
 def pairs(*layers):
@@ -133,25 +133,25 @@ def frozen(layer, *path):
 
 
 def shared():
-    inputs, dense = keras.Input(4), Dense(4, "tanh")
+    inputs, dense = keras.Input((4,)), Dense(4, "tanh")
     inner = nested(dense, BatchNormalization())
     joint = keras.layers.Add()([inner(dense(inner(inputs))), dense(inputs)])
     return keras.Model(inputs, Dense(2)(joint))
 
 
 def called_twice():
-    inputs, inner = keras.Input(4), nested(Dense(4), BatchNormalization(), Dense(4, "tanh"))
+    inputs, inner = keras.Input((4,)), nested(Dense(4), BatchNormalization(), Dense(4, "tanh"))
     return keras.Model(inputs, Dense(2)(inner(inner(inputs))))
 
 
 def branches():
-    inputs = keras.Input(4)
+    inputs = keras.Input((4,))
     parts = [Dense(width)(BatchNormalization()(inputs)) for width in (3, 2, 3)]
     return keras.Model(inputs, Dense(2)(keras.layers.Concatenate()(parts[::-1])))
 
 
 def attention():
-    inputs = keras.Input(4)
+    inputs = keras.Input((4,))
     tokens = keras.layers.Reshape((2, 2))(inputs)
     tokens = keras.layers.MultiHeadAttention(2, 3)(tokens, tokens)
     tokens = keras.layers.LayerNormalization()(tokens)
@@ -243,7 +243,7 @@ NETWORKS = {
 
 def all_in_one():
     """What each needs care for another reason, in one network; quicker than one after another."""
-    inputs = keras.Input(4)
+    inputs = keras.Input((4,))
     names = (
         "shared",
         "called twice",
@@ -265,7 +265,7 @@ def all_in_one():
 
 def critic(network, outputs=1):
     """A network of observations, and then an action of two, to the outputs of a critic."""
-    inputs = [keras.Input(4), keras.Input(2)]
+    inputs = [keras.Input((4,)), keras.Input((2,))]
     joint = keras.layers.Concatenate()([network(inputs[0]), inputs[1]])
     return keras.Model(inputs, Dense(outputs)(joint))
 

@@ -103,6 +103,7 @@ def test_an_interpreter_runs_a_program():
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("steps_per_execution", [1, 4])
+@pytest.mark.thorough
 def test_the_loop_for_keras_3_is_that_of_keras_2(steps_per_execution, jit_compile, monkeypatch):
     """The last execution of an epoch of 10 steps has 2."""
 

@@ -55,7 +55,7 @@ def test_actions_are_of_the_space(tiny_env, kind, space):
 @pytest.mark.parametrize("dtype", [np.int32, np.uint8])
 def test_exported_policies_act_in_it(tiny_env, tmp_path, format, dtype):
     env = tiny_env(action_space=spaces.Discrete(3, dtype=dtype))
-    agent = kerasrl.DQN(keras.Sequential([keras.Input(4), keras.layers.Dense(3)]))
+    agent = kerasrl.DQN(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
     agent.build(env)
     agent.export_policy(tmp_path / "policy", format)
     policy = kerasrl.load_policy(tmp_path / "policy")

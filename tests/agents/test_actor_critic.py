@@ -150,7 +150,7 @@ class Constant(gym.Env):
 def test_a_time_limit_does_not_lower_the_values(kind):
     """The value of 1 a step for ever, discounted by 0.8, is 5; that of 3 steps is 2.44."""
     networks = [
-        keras.Sequential([keras.Input(1), keras.layers.Dense(n, use_bias=False)]) for n in (2, 1)
+        keras.Sequential([keras.Input((1,)), keras.layers.Dense(n, use_bias=False)]) for n in (2, 1)
     ]
     options = {"update_epochs": 1} if kind == "ppo" else {}
     agent = getattr(kerasrl, kind.upper())(*networks, discount=0.8, **options)
@@ -171,7 +171,7 @@ def linear_on_box(kind, box):
     """An agent whose networks have no hidden layer and begin alike, for actions of a Box."""
     agent_class = getattr(kerasrl, kind.upper())
     options = {"baseline": True} if kind == "reinforce" else {}
-    networks = [keras.Sequential([keras.Input(4), keras.layers.Dense(n)]) for n in (2, 1)]
+    networks = [keras.Sequential([keras.Input((4,)), keras.layers.Dense(n)]) for n in (2, 1)]
     agent = agent_class(*networks, entropy_cost=0.1, **options)
     agent.build(kerasrl.envs.EnvSpec(gym.spaces.Box(-1, 1, (4,), np.float32), box))
     rng = np.random.default_rng(0)
@@ -239,7 +239,7 @@ LEARNED = {  # A Box, the best action, and what counts as one unit.
 @pytest.mark.parametrize("kind", ["ppo", "a2c", "reinforce"])
 def test_the_best_action_is_found_whatever_the_bounds(kind, name):
     box, best, scale = LEARNED[name]
-    networks = [keras.Sequential([keras.Input(1), keras.layers.Dense(2 * box.shape[0])])]
+    networks = [keras.Sequential([keras.Input((1,)), keras.layers.Dense(2 * box.shape[0])])]
     options = {"update_epochs": 4} if kind == "ppo" else {}
     agent = getattr(kerasrl, kind.upper())(*networks, **options)
     agent.compile(keras.optimizers.Adam(0.02))

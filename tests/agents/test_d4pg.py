@@ -35,8 +35,8 @@ def unit(action):
 
 def linear_agent(tiny_env, **arguments):
     """One whose actor and critic have no hidden layer, with five atoms."""
-    actor = keras.Sequential([keras.Input(3), keras.layers.Dense(2)])
-    inputs = [keras.Input(3), keras.Input(2)]
+    actor = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    inputs = [keras.Input((3,)), keras.Input((2,))]
     logits = keras.layers.Dense(5)(keras.layers.Concatenate()(inputs))
     critic = keras.Model(inputs, logits)
     agent = kerasrl.D4PG(actor, critic, v_min=-2, v_max=2, num_atoms=5, discount=0.9, **arguments)
@@ -116,7 +116,7 @@ def test_both_targets_are_copied_when_they_are_due(tiny_env, batches):
 
 
 def critic_with_head(wrap=lambda head: head, **head):
-    inputs = [keras.Input(4), keras.Input(2)]
+    inputs = [keras.Input((4,)), keras.Input((2,))]
     head = wrap(DiscreteValuedHead(**(HEAD | head)))
     return keras.Model(inputs, head(keras.layers.Concatenate()(inputs)))
 

@@ -30,8 +30,8 @@ def sgd(rate):
 
 def reference_agent(tiny_env, actor_rate, critic_rate):
     """An actor 2 x + y + 5 and a critic x + 3 y + 2 a + 4."""
-    actor = keras.Sequential([keras.Input(2), keras.layers.Dense(1)])
-    inputs = [keras.Input(2), keras.Input(1)]
+    actor = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    inputs = [keras.Input((2,)), keras.Input((1,))]
     value = keras.layers.Dense(1)(keras.layers.Concatenate()(inputs))
     actor.set_weights([np.float32([[2], [1]]), np.float32([5])])
     critic = keras.Model(inputs, value)
@@ -89,8 +89,8 @@ def unit(action):
 def small_agent(tiny_env, **arguments):
     """A linear actor, and a critic with a hidden layer of 5."""
     keras.utils.set_random_seed(0)
-    actor = keras.Sequential([keras.Input(3), keras.layers.Dense(2)])
-    inputs = [keras.Input(3), keras.Input(2)]
+    actor = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    inputs = [keras.Input((3,)), keras.Input((2,))]
     hidden = keras.layers.Dense(5, "tanh")(keras.layers.Concatenate()(inputs))
     agent = kerasrl.DDPG(actor, keras.Model(inputs, keras.layers.Dense(1)(hidden)), **arguments)
     agent.build(tiny_env(gym.spaces.Box(-1, 1, (3,), np.float32), SPACE))

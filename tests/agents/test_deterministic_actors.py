@@ -67,7 +67,7 @@ def test_actions_have_the_bounds_the_shape_and_the_type_of_the_space(tiny_env, a
 
 
 def test_an_actor_without_bounds_is_kept_within_those_of_the_space(tiny_env, agent_class):
-    actor = keras.Sequential([keras.Input(4), keras.layers.Dense(4, use_bias=False)])
+    actor = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, use_bias=False)])
     agent = agent_class(actor)
     agent.build(tiny_env(action_space=SCALED))
     actor.set_weights([1_000 * np.eye(4)])
@@ -152,6 +152,7 @@ def test_the_noise_is_annealed_without_retracing(tiny_env, agent_class):
 
 
 @pytest.mark.parametrize("agent_class", AGENTS)
+@pytest.mark.thorough
 def test_a_short_fit_in_pendulum(agent_class, tmp_path):
     agent = agent_class(normalize_observations=True, reward_scale=0.1, n_step=1)
     agent.compile(run_eagerly=True)

@@ -127,7 +127,7 @@ def test_the_target_of_n_steps_is_discounted_n_times():
 
     ten = keras.initializers.Constant(10)
     q_network = keras.Sequential(
-        [keras.Input(1), keras.layers.Dense(2, kernel_initializer="zeros", bias_initializer=ten)]
+        [keras.Input((1,)), keras.layers.Dense(2, kernel_initializer="zeros", bias_initializer=ten)]
     )
     agent = kerasrl.DQN(q_network, n_step=3, discount=0.5)
     agent.compile(keras.optimizers.SGD(0.0))
@@ -150,7 +150,7 @@ def test_actions_count_from_the_start_of_the_space(tiny_env, batches):
     results = []
     for env, start in ((shifted, 5), (plain, 0)):
         keras.utils.set_random_seed(0)
-        network = keras.Sequential([keras.Input(4), keras.layers.Dense(3)])
+        network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         agent = kerasrl.DQN(network)
         agent.build(env)
         agent.compile(keras.optimizers.SGD(RATE))

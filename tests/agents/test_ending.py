@@ -120,7 +120,7 @@ def test_a_graph_that_ends_with_it_is_heard(make_agent, tiny_env, batches, data)
             return inputs
 
     agent = make_agent("dqn", build=False)
-    agent.q_network = keras.Sequential([keras.Input(4), Ending(), keras.layers.Dense(2)])
+    agent.q_network = keras.Sequential([keras.Input((4,)), Ending(), keras.layers.Dense(2)])
     agent.build(tiny_env())
     if data == "dataset":
         fit(agent, batches(agent).repeat())

@@ -111,7 +111,7 @@ def test_an_agent_that_keeps_metrics_of_its_own_is_counted_all_the_same(tiny_env
         def train_step(self, batch):
             return {"loss": tf.reduce_mean(batch["reward"])}
 
-    agent = Own(keras.Sequential([keras.Input(4), keras.layers.Dense(2)]))
+    agent = Own(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
     agent.build(tiny_env())
     agent.compile(steps_per_execution=2)
     agent.fit(batches(agent, count=4), epochs=2, verbose=0)

@@ -52,8 +52,8 @@ class OwnOfTwo(kerasrl.Agent):
             self.critic_optimizer = keras.optimizers.get(critic_optimizer or "sgd")
 
     def build_networks(self):
-        self.actor = keras.Sequential([keras.Input(2), keras.layers.Dense(2)])
-        self.critic = keras.Sequential([keras.Input(2), keras.layers.Dense(1)])
+        self.actor = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        self.critic = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 
     def optimized_variables(self):
         if self.known is None:

@@ -130,7 +130,7 @@ def test_weights_that_do_not_fit_are_left_out_if_asked_for(tmp_path):
     def agent(units):
         made = kerasrl.DQN(
             keras.Sequential(
-                [keras.Input(2), keras.layers.Dense(units), keras.layers.Dense(2, name="last")]
+                [keras.Input((2,)), keras.layers.Dense(units), keras.layers.Dense(2, name="last")]
             )
         )
         made.build(CountingEnv())
@@ -185,7 +185,7 @@ class Unregistered(kerasrl.DQN):
 
 
 def agents(make_agent, batches):
-    new = kerasrl.DQN(keras.Sequential([keras.Input(2), keras.layers.Dense(2)]), n_step=3)
+    new = kerasrl.DQN(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]), n_step=3)
     compiled = kerasrl.SAC(temperature=0.5)
     compiled.compile(critic_optimizer=keras.optimizers.SGD(0.3))
     built = kerasrl.PPO()
@@ -204,6 +204,7 @@ def agents(make_agent, batches):
     [lambda agent: pickle.loads(pickle.dumps(agent)), copy.deepcopy, copy.copy],
     ids=["pickle", "deepcopy", "copy"],
 )
+@pytest.mark.thorough
 def test_an_agent_is_copied_whatever_its_state(make_agent, batches, state, copied):
     agent = agents(make_agent, batches)[state]
     made = copied(agent)

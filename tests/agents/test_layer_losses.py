@@ -59,11 +59,11 @@ def networks(kind, layer, where):
         return LAYERS[layer if name in where else "none"]()
 
     def network(name, outputs):
-        inputs = keras.Input(4)
+        inputs = keras.Input((4,))
         return keras.Model(inputs, keras.layers.Dense(outputs)(hidden(name)(inputs)))
 
     def critic(outputs):
-        inputs = [keras.Input(4), keras.Input(2)]
+        inputs = [keras.Input((4,)), keras.Input((2,))]
         joint = hidden("critic")(keras.layers.Concatenate()(inputs))
         return keras.Model(inputs, keras.layers.Dense(outputs)(joint))
 
@@ -110,6 +110,7 @@ def step_of_keras(network, inputs):
     [("dqn", name) for name in LAYERS if name not in ("none", "all")]
     + [(kind, "all") for kind in KINDS],
 )
+@pytest.mark.thorough
 def test_they_change_weights_as_in_keras(kind, layer, tiny_env, batches, examples):
     for where in networks(kind, "none", ()):
         plain, agent, other = (
@@ -162,7 +163,7 @@ def test_they_are_the_same_in_every_mode(kind, tiny_env, batches):
 @pytest.mark.regression(2)
 @pytest.mark.parametrize("kind", ON_POLICY)
 def test_a_layer_that_two_networks_share_counts_once(kind, tiny_env, examples):
-    inputs = keras.Input(4)
+    inputs = keras.Input((4,))
     torso = keras.layers.Dense(8, kernel_regularizer=L2(0.1), activity_regularizer=L2(0.1))
     actor = keras.Model(inputs, keras.layers.Dense(2)(torso(inputs)))
     critic = keras.Model(inputs, keras.layers.Dense(1)(torso(inputs)))

@@ -52,6 +52,7 @@ class Own(keras.callbacks.LearningRateScheduler):
     ],
     ids=["scheduler", "subclass", "plateau"],
 )
+@pytest.mark.thorough
 def test_all_optimizers_are_scheduled_alike(make_agent, batches, kind, scheduler):
     agent = make(make_agent, kind)
     callback = scheduler()

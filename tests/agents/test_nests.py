@@ -147,7 +147,7 @@ def test_leaves_do_not_change_places():
 
 @pytest.mark.regression(50)
 def test_a_users_own_nested_model():
-    inner, other = keras.Input(2), keras.Input((), dtype=tf.int64)
+    inner, other = keras.Input((2,)), keras.Input((), dtype=tf.int64)
     number = keras.layers.Reshape((1,))(keras.layers.Rescaling(1.0)(other))
     features = keras.layers.Concatenate()([inner, number])
     network = keras.Model({"a": {"x": inner}, "b": other}, keras.layers.Dense(2)(features))

@@ -28,8 +28,8 @@ A, B = OBSERVATION["a"], OBSERVATION["b"]
 
 def parts():
     return {
-        "a": keras.Input(3, name="a"),
-        "b": keras.Input(3, name="b"),
+        "a": keras.Input((3,), name="a"),
+        "b": keras.Input((3,), name="b"),
         "c": keras.Input((), dtype="int64", name="c"),
     }
 
@@ -79,7 +79,7 @@ def within(inputs):
 
 
 def nested(inputs):
-    inner = keras.Sequential([keras.Input(3), normalizer(), layers.Dense(2)])
+    inner = keras.Sequential([keras.Input((3,)), normalizer(), layers.Dense(2)])
     return [inner(inputs["a"])]
 
 
@@ -141,7 +141,7 @@ def test_each_is_adapted_to_what_it_is_fed(make, tiny_env):
 @pytest.mark.parametrize("name", ["SAC", "TD3", "DDPG", "D4PG"])
 def test_those_of_actors_critics_and_twins_are_adapted(name, tiny_env):
     actor = network(each, 4 if name == "SAC" else 2)
-    critic = network(each, 51 if name == "D4PG" else 1, keras.Input(2))
+    critic = network(each, 51 if name == "D4PG" else 1, keras.Input((2,)))
     agent = getattr(kerasrl, name)(actor, critic)
     agent.build(tiny_env(PARTS, BOX))
     agent.adapt(OBSERVATION)
@@ -168,7 +168,7 @@ def test_named_inputs_are_normalised_while_training(name, tiny_env, small_replay
 
 @pytest.mark.regression(37)
 def test_one_normaliser_in_two_networks_counts_once(tiny_env):
-    one, inputs = normalizer(), keras.Input(4)
+    one, inputs = normalizer(), keras.Input((4,))
     networks = [keras.Model(inputs, layers.Dense(n)(one(inputs))) for n in (2, 1)]
     agent = kerasrl.PPO(*networks)
     agent.build(tiny_env())
@@ -178,7 +178,7 @@ def test_one_normaliser_in_two_networks_counts_once(tiny_env):
 
 @pytest.mark.regression(37)
 def test_what_depends_on_the_action_is_refused(tiny_env):
-    inputs = [keras.Input(4), keras.Input(2)]
+    inputs = [keras.Input((4,)), keras.Input((2,))]
     joint = normalizer()(layers.Concatenate()(inputs))
     agent = kerasrl.SAC(critic=keras.Model(inputs, layers.Dense(1)(joint)))
     with pytest.raises(NetworkError, match="one is fed what depends on the action"):
@@ -198,7 +198,7 @@ class Looped(layers.Layer):
 
 @pytest.mark.regression(37)
 def test_a_normaliser_in_a_loop_is_refused(tiny_env):
-    agent = kerasrl.DQN(keras.Sequential([keras.Input(4), Looped(), layers.Dense(2)]))
+    agent = kerasrl.DQN(keras.Sequential([keras.Input((4,)), Looped(), layers.Dense(2)]))
     with pytest.raises(NetworkError, match="one normalises within a loop"):
         agent.build(tiny_env())
 
@@ -208,7 +208,7 @@ class TwoNetworks(kerasrl.DQN):
 
     def build_networks(self):
         super().build_networks()
-        self.other = keras.Sequential([keras.Input(2), normalizer(), layers.Dense(1)])
+        self.other = keras.Sequential([keras.Input((2,)), normalizer(), layers.Dense(1)])
 
 
 class Feeding(TwoNetworks):

@@ -75,7 +75,7 @@ def test_the_same_agent_trains_in_an_environment_and_on_a_dataset(
 
 def test_learning_from_a_dataset_finds_the_better_action(tiny_env):
     # Action 1 is worth 1 and ends the episode, action 0 is worth nothing.
-    agent = kerasrl.DQN(keras.Sequential([keras.Input(4), keras.layers.Dense(2)]))
+    agent = kerasrl.DQN(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
     agent.build(tiny_env())
     agent.compile(keras.optimizers.SGD(0.3))
     rng = np.random.default_rng(0)
@@ -226,7 +226,7 @@ class Cloning(kerasrl.DQN):
 @pytest.mark.regression(24)
 def test_an_agent_says_what_a_batch_must_have(make_agent, batches, tiny_env):
     whole = batches(make_agent("dqn"), count=2)
-    agent = Cloning(keras.Sequential([keras.Input(4), keras.layers.Dense(2)]))
+    agent = Cloning(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
     agent.build(tiny_env())
     agent.compile()
     dataset = whole.map(lambda batch: {key: batch[key] for key in ("observation", "action")})

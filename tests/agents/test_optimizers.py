@@ -118,6 +118,7 @@ RECURRENT = {
 
 @pytest.mark.regression(19)
 @pytest.mark.parametrize("name", RECURRENT)
+@pytest.mark.thorough
 def test_recurrent_layers_with_dropout_train(name, batches, tiny_env):
     box = gym.spaces.Box(-1, 1, (4, 1), np.float32)
     network = keras.Sequential([keras.Input((4, 1)), RECURRENT[name](), keras.layers.Dense(2)])

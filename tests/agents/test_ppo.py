@@ -102,7 +102,7 @@ def test_every_rollout_is_learned_from_until_it_goes_too_far(make_agent, tiny_en
 
     dropout = Dropout()
     dropout.shift = tf.Variable([0.0, 0.0], trainable=False)
-    actor = keras.Sequential([keras.Input(4), keras.layers.Dense(2), dropout])
+    actor = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), dropout])
     agent = kerasrl.PPO(actor, update_epochs=2, target_kl=1e-6)
     progress = []
     for shift in (0.0, 3.0, 0.0):
@@ -214,6 +214,7 @@ ACTIONS = {
 
 
 @pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.thorough
 def test_default_networks_serve_every_action_space(tiny_env, recorded_queue, name):
     space, queue = ACTIONS[name], recorded_queue()
     env = tiny_env(nested_space(), space)  # It refuses actions that are not of its space.
@@ -250,7 +251,7 @@ def test_integers_in_a_box_are_refused(tiny_env):
 
 @pytest.mark.parametrize("argument", ["actor", "critic"])
 def test_networks_of_another_size_are_refused(tiny_env, argument):
-    network = keras.Sequential([keras.Input(4), keras.layers.Dense(5)])
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
     with pytest.raises(NetworkError, match=f"{argument} must map .* to a float tensor of shape"):
         kerasrl.PPO(**{argument: network}).build(tiny_env())
 

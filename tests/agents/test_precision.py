@@ -44,12 +44,12 @@ def made(kind, tiny_env, dtype, rate=0.1):
     keras.utils.set_random_seed(0)
 
     def network(outputs):
-        inputs = keras.Input(4)
+        inputs = keras.Input((4,))
         hidden = keras.layers.Dense(8, "tanh", dtype=dtype)(inputs)
         return keras.Model(inputs, keras.layers.Dense(outputs, dtype=dtype)(hidden))
 
     def critic(outputs):
-        inputs = [keras.Input(4), keras.Input(2)]
+        inputs = [keras.Input((4,)), keras.Input((2,))]
         hidden = keras.layers.Concatenate(dtype=dtype)(inputs)
         hidden = keras.layers.Dense(8, "tanh", dtype=dtype)(hidden)
         return keras.Model(inputs, keras.layers.Dense(outputs, dtype=dtype)(hidden))
@@ -191,7 +191,7 @@ def test_variables_in_less_than_float32_are_refused(kind, tiny_env):
 
 @pytest.mark.regression(8)
 def test_a_snapshot_acts_in_float32(tiny_env, recwarn):
-    inputs = keras.Input(4)
+    inputs = keras.Input((4,))
     hidden = keras.layers.LayerNormalization(dtype="mixed_float16")(inputs)
     hidden = keras.layers.Dense(8, "elu", dtype="mixed_float16")(hidden)
     network = keras.Model(inputs, keras.layers.Dense(2, dtype="mixed_float16")(hidden))

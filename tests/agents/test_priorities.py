@@ -26,7 +26,7 @@ class Recorded(Prioritized):
 
 
 def made(agent=kerasrl.DQN, **arguments):
-    network = keras.Sequential([keras.Input(4), keras.layers.Dense(2)])
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     agent = agent(network)
     agent.compile(keras.optimizers.SGD(0.01), **arguments)
     return agent

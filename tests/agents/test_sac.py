@@ -114,7 +114,7 @@ def test_the_target_entropy_is_minus_the_number_of_action_dimensions(tiny_env):
 def one_layer_agent(space, tiny_env):
     """An agent whose mean before tanh is the first observations themselves."""
     size = int(np.prod(space.shape))
-    actor = keras.Sequential([keras.Input(4), keras.layers.Dense(2 * size, use_bias=False)])
+    actor = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2 * size, use_bias=False)])
     agent = kerasrl.SAC(actor)
     agent.build(tiny_env(action_space=space))
     kernel = np.zeros((4, 2 * size), np.float32)
@@ -160,7 +160,7 @@ def test_the_critics_see_actions_between_minus_one_and_one(tiny_env, batches):
             tf.py_function(lambda action: seen.append(action.numpy()), [inputs], [])
             return tf.reduce_sum(inputs, -1, keepdims=True)
 
-    observation, action = keras.Input(4), keras.Input(4)
+    observation, action = keras.Input((4,)), keras.Input((4,))
     value = Spy()(action) + keras.layers.Dense(1)(observation)
     agent = kerasrl.SAC(critic=keras.Model([observation, action], value))
     agent.build(tiny_env(action_space=SCALED))

@@ -39,7 +39,7 @@ def made(name, network, tiny_env, **compiled):
     else:
         actor = network()
         if name == "SAC":
-            actor = keras.Sequential([keras.Input(4), actor, keras.layers.Dense(4)])
+            actor = keras.Sequential([keras.Input((4,)), actor, keras.layers.Dense(4)])
         outputs = 51 if name == "D4PG" else 1
         agent = getattr(kerasrl, name)(actor, critic(network(), outputs))
         env = tiny_env(action_space=BOX)
@@ -50,7 +50,7 @@ def made(name, network, tiny_env, **compiled):
 
 def several(*names):
     """A network of some of the table's, side by side."""
-    inputs = keras.Input(4)
+    inputs = keras.Input((4,))
     parts = [NETWORKS[name]()(inputs) for name in names]
     return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(parts)))
 
@@ -182,7 +182,7 @@ from kerasrl.callbacks import TargetUpdate
 names = ("frozen first of MLP", "frozen normaliser", "shared", "TimeDistributed", "mixed precision")
 
 def network():
-    inputs = keras.Input(4)
+    inputs = keras.Input((4,))
     joint = keras.layers.Concatenate()([NETWORKS[name]()(inputs) for name in names])
     return keras.Model(inputs, keras.layers.Dense(2)(joint))
 

@@ -32,6 +32,7 @@ def assert_same_weights(agents, atol):
 
 @pytest.mark.fault(57)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.thorough
 def test_the_same_weights_and_losses_in_every_mode(make_agent, batches, kind):
     agents = [make_agent(kind, compiled) for compiled in COMPILED.values()]
     losses = [
@@ -45,6 +46,7 @@ def test_the_same_weights_and_losses_in_every_mode(make_agent, batches, kind):
 
 @pytest.mark.fault(57)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.thorough
 def test_the_same_weights_whatever_steps_per_execution(make_agent, batches, kind):
     agents = [make_agent(kind, {"steps_per_execution": steps}) for steps in (1, 16)]
     for update in (TargetUpdate(period=3), TargetUpdate(period=1, step_size=0.005)):

@@ -43,7 +43,7 @@ class NoConfig(keras.Model):
 
 
 def parts():
-    return {"speed": keras.Input(2, name="speed"), "place": keras.Input(3, name="place")}
+    return {"speed": keras.Input((2,), name="speed"), "place": keras.Input((3,), name="place")}
 
 
 def with_dict_inputs(outputs):
@@ -52,18 +52,18 @@ def with_dict_inputs(outputs):
 
 
 def with_a_list_of_named_inputs(outputs):
-    inputs = [keras.Input(3, name="place"), keras.Input(2, name="speed")]
+    inputs = [keras.Input((3,), name="place"), keras.Input((2,), name="speed")]
     return keras.Model(inputs, Dense(outputs)(Concatenate()(inputs)))
 
 
 def critic_with_dict_inputs(outputs):
-    inputs, action = parts(), keras.Input(2, name="action")
+    inputs, action = parts(), keras.Input((2,), name="action")
     value = Dense(outputs)(Concatenate()([*inputs.values(), action]))
     return keras.Model([inputs, action], value)
 
 
 def critic_with_a_list_of_named_inputs(outputs):
-    inputs = [keras.Input(3, name="place"), keras.Input(2, name="speed"), keras.Input(2)]
+    inputs = [keras.Input((3,), name="place"), keras.Input((2,), name="speed"), keras.Input((2,))]
     return keras.Model(inputs, Dense(outputs)(Concatenate()(inputs)))
 
 
@@ -118,7 +118,7 @@ def test_actor_critics_take_networks_of_several_inputs(
 
 
 def test_named_inputs_are_matched_by_name_not_by_order(tiny_env):
-    inputs = [keras.Input(2, name="speed"), keras.Input(3, name="place")]  # tf.nest: place first.
+    inputs = [keras.Input((2,), name="speed"), keras.Input((3,), name="place")]  # tf.nest: place first.
     agent = kerasrl.DQN(keras.Model(inputs, inputs[0]))
     agent.build(tiny_env(PARTS))
     observation = {"place": np.zeros((2, 3), "f"), "speed": np.float32([[0, 1], [1, 0]])}
@@ -126,7 +126,7 @@ def test_named_inputs_are_matched_by_name_not_by_order(tiny_env):
 
 
 def test_the_networks_of_the_user_are_the_ones_that_are_trained(make_agent, batches, tiny_env):
-    q_network = keras.Sequential([keras.Input(4), Dense(2)])
+    q_network = keras.Sequential([keras.Input((4,)), Dense(2)])
     agent = kerasrl.DQN(q_network)
     agent.build(tiny_env())
     agent.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
@@ -150,7 +150,7 @@ def test_a_sequential_network_without_an_input_is_built_for_any_number(tiny_env)
 
 
 def test_layers_with_a_state_of_their_own_work(batches, tiny_env):
-    layers = [keras.Input(4), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+    layers = [keras.Input((4,)), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
     check_trains(kerasrl.DQN(keras.Sequential([*layers, Dense(2)])), batches, tiny_env())
 
 
@@ -163,12 +163,12 @@ def test_layers_need_not_be_registered(batches, tiny_env, kind, layer):
 
     halve = Halve() if layer == "unregistered" else keras.layers.Lambda(lambda x: x / 2)
     if kind == "dqn":
-        agent, env = kerasrl.DQN(keras.Sequential([keras.Input(4), halve, Dense(2)])), tiny_env()
+        agent, env = kerasrl.DQN(keras.Sequential([keras.Input((4,)), halve, Dense(2)])), tiny_env()
     elif kind == "ddpg":
-        actor = keras.Sequential([keras.Input(4), halve, Dense(2)])
+        actor = keras.Sequential([keras.Input((4,)), halve, Dense(2)])
         agent, env = kerasrl.DDPG(actor), tiny_env(action_space=BOX)
     else:
-        inputs = [keras.Input(4), keras.Input(2)]
+        inputs = [keras.Input((4,)), keras.Input((2,))]
         critic = keras.Model(inputs, Dense(1)(halve(Concatenate()(inputs))))
         agent, env = kerasrl.SAC(critic=critic), tiny_env(action_space=BOX)
     check_trains(agent, batches, env)
@@ -178,16 +178,16 @@ def test_layers_need_not_be_registered(batches, tiny_env, kind, layer):
     ("make", "rule"),
     [
         (
-            lambda: kerasrl.DQN(keras.Sequential([keras.Input(4), Dense(3)])),
+            lambda: kerasrl.DQN(keras.Sequential([keras.Input((4,)), Dense(3)])),
             r"q_network must map float32\[None, 4\] to a float tensor of shape \[None, 2\]; "
             r"received float32\[None, 3\]",
         ),
         (
-            lambda: kerasrl.DQN(keras.Sequential([keras.Input(5), Dense(2)])),
+            lambda: kerasrl.DQN(keras.Sequential([keras.Input((5,)), Dense(2)])),
             r"q_network must map float32\[None, 4\] to .*; calling it failed with",
         ),
         (
-            lambda: kerasrl.DQN(keras.Sequential([keras.Input(4), keras.layers.RepeatVector(2)])),
+            lambda: kerasrl.DQN(keras.Sequential([keras.Input((4,)), keras.layers.RepeatVector(2)])),
             r"shape \[None, 2\]; received float32\[None, 2, 4\]",
         ),
     ],
@@ -202,12 +202,12 @@ def test_dqn_says_what_its_network_must_be(make, rule, tiny_env):
     ("networks", "rule"),
     [
         (
-            lambda: {"actor": keras.Sequential([keras.Input(4), Dense(2)])},
+            lambda: {"actor": keras.Sequential([keras.Input((4,)), Dense(2)])},
             r"actor must map float32\[None, 4\] to a float tensor of shape \[None, 4\]; "
             r"received float32\[None, 2\]",
         ),
         (
-            lambda: {"critic": keras.Sequential([keras.Input(4), Dense(1)])},
+            lambda: {"critic": keras.Sequential([keras.Input((4,)), Dense(1)])},
             r"critic must map .*float32\[None, 4\].*float32\[None, 2\].* to a float tensor of "
             r"shape \[None, 1\]; calling it failed",
         ),
@@ -233,24 +233,24 @@ def test_actors_without_a_distribution_say_what_their_networks_must_be(agent_cla
         return str(raised.value)
 
     for actor in ([Dense(4)], [Dense(2), keras.layers.RepeatVector(3)]):
-        message = refused(actor=keras.Sequential([keras.Input(4), *actor]))
+        message = refused(actor=keras.Sequential([keras.Input((4,)), *actor]))
         assert "actor must map float32[None, 4] to a float tensor of shape [None, 2]" in message
-    message = refused(actor=keras.Sequential([keras.Input(5), Dense(2)]))
+    message = refused(actor=keras.Sequential([keras.Input((5,)), Dense(2)]))
     assert "calling it failed with" in message
     outputs = ACTOR_CRITICS[agent_class][1]
     message = refused(critic=with_wide_output())
     assert f"to a float tensor of shape [None, {outputs}]; received float32[None, 2]" in message
-    message = refused(critic=keras.Sequential([keras.Input(4), Dense(outputs)]))
+    message = refused(critic=keras.Sequential([keras.Input((4,)), Dense(outputs)]))
     assert "critic must map " in message and "calling it failed with" in message
 
 
 def with_wide_output():
-    inputs = [keras.Input(4), keras.Input(2)]
+    inputs = [keras.Input((4,)), keras.Input((2,))]
     return keras.Model(inputs, Dense(2)(Concatenate()(inputs)))
 
 
 def test_integer_outputs_are_refused(tiny_env):
-    inputs = keras.Input(4)
+    inputs = keras.Input((4,))
     network = keras.Model(inputs, tf.cast(Dense(2)(inputs), tf.int32))
     with pytest.raises(NetworkError, match="q_network must map .* to a float tensor.*int32"):
         kerasrl.DQN(network).build(tiny_env())
@@ -262,7 +262,7 @@ def test_a_network_that_cannot_be_copied_says_what_to_do(tiny_env):
 
 
 def test_a_failed_build_leaves_the_agent_unbuilt(tiny_env):
-    agent = kerasrl.DQN(keras.Sequential([keras.Input(4), Dense(3)]))
+    agent = kerasrl.DQN(keras.Sequential([keras.Input((4,)), Dense(3)]))
     with pytest.raises(NetworkError):
         agent.build(tiny_env())
     assert not agent.built

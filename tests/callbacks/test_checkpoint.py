@@ -31,7 +31,7 @@ def train(tmp_path):
         **fit,
     ):
         keras.utils.set_random_seed(0)
-        layers = [keras.Input(4), keras.layers.Dense(network, "tanh"), keras.layers.Dense(2)]
+        layers = [keras.Input((4,)), keras.layers.Dense(network, "tanh"), keras.layers.Dense(2)]
         agent = agent_class(keras.Sequential(layers))
         agent.compile(steps_per_execution=4)
         arguments = {"epochs": 2, "steps_per_epoch": 8, "seed": 0, "batch_size": 8, "verbose": 0}

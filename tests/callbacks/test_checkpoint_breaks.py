@@ -69,6 +69,7 @@ class Interrupting(gym.Wrapper):
 
 @pytest.mark.fault(44)
 @pytest.mark.parametrize("verbose", [0, 1, 2])
+@pytest.mark.thorough
 def test_a_run_goes_on_after_a_break_in_its_evaluation(train, verbose):
     def evaluation(env):
         return [Evaluation(env, episodes=2, seed=5), kerasrl.callbacks.StepsPerSecond()]
@@ -100,6 +101,7 @@ def callbacks_that_count():
         ("on_epoch_end", 8, False),
     ],
 )
+@pytest.mark.thorough
 def test_no_callback_does_anything_twice(train, hook, step, first):
     whole = train("whole", callbacks_that_count(), epochs=9)
     assert whole.history.epoch == [0, 1, 2]
@@ -132,6 +134,7 @@ def test_a_break_while_collecting_for_the_first_time(train, tmp_path):
 
 @pytest.mark.parametrize("steps_per_epoch", [None, 8])
 @pytest.mark.parametrize("step", [8, 12])
+@pytest.mark.thorough
 def test_a_dataset_goes_on_with_the_next_batch(
     make_agent, batches, tmp_path, steps_per_epoch, step
 ):

@@ -68,6 +68,7 @@ def fit(make_agent, tiny_env, small_replay):
 @pytest.mark.parametrize("num_envs", [1, 3])
 @pytest.mark.parametrize("per_execution", [1, 8])
 @pytest.mark.parametrize("per_update", [0.5, 1, 4])
+@pytest.mark.thorough
 def test_pacing(fit, per_update, per_execution, num_envs):
     collect = Collect(per_update, warmup_steps=WARMUP)
     agent, watch, _ = fit(collect, 20, num_envs, per_execution)

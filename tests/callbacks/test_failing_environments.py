@@ -240,6 +240,7 @@ def test_nothing_of_a_step_that_fails_is_written(fit, n_step):
     ("harm", "rule"),
     [(signal.SIGKILL, "died, exit code -9"), (signal.SIGSTOP, "within env_timeout=1.0 seconds")],
 )
+@pytest.mark.thorough
 def test_a_worker_that_dies_or_hangs_ends_the_run(fit, harm, rule):
     class Harmed(CountingEnv):
         def step(self, action):

@@ -51,6 +51,7 @@ def said(make_agent, tiny_env):
 
 
 @pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.thorough
 def test_the_least_return_is_not_the_best(said, name):
     for monitor in ("episode_return", "val_episode_return"):
         (warning,) = said(CLASSES[name](monitor))

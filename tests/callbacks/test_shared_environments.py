@@ -42,7 +42,7 @@ def fit():
     """Fits a DQN for six epochs, and returns the history and what its replay holds."""
 
     def run(env, *callbacks, n_step=1, **arguments):
-        network = keras.Sequential([keras.Input(2), keras.layers.Dense(2)])
+        network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
         agent = kerasrl.DQN(network, n_step=n_step, discount=1.0)
         agent.compile(run_eagerly=True)
         with kerasrl.replay.Uniform(64) as replay:

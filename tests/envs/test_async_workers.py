@@ -294,6 +294,7 @@ def test_ctrl_c_that_ended_a_worker_is_no_fault_of_it():
 @pytest.mark.fault(2)
 @pytest.mark.parametrize("action", [KILL, HANG, FAIL])
 @pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.name)
+@pytest.mark.thorough
 def test_the_whole_vector_is_made_anew(action, mode):
     faults = envs.FaultPolicy("restart", max_env_restarts=1, env_timeout=1.0)
     environments = envs.make(lambda: vector(autoreset_mode=mode), 1, faults)

@@ -18,10 +18,10 @@ rng = np.random.default_rng(0)
 
 def network(outputs):
     hidden = keras.layers.Dense(8, "tanh", kernel_regularizer="l2", activity_regularizer="l2")
-    return keras.Sequential([keras.Input(4), hidden, keras.layers.Dense(outputs)])
+    return keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(outputs)])
 
 def critic(outputs=1):
-    inputs = [keras.Input(4), keras.Input(2)]
+    inputs = [keras.Input((4,)), keras.Input((2,))]
     hidden = keras.layers.Dense(8, "tanh", kernel_regularizer="l2", activity_regularizer="l2")
     hidden = hidden(keras.layers.Concatenate()(inputs))
     return keras.Model(inputs, keras.layers.Dense(outputs)(hidden))

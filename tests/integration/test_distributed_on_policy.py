@@ -26,7 +26,7 @@ cases = {
 
 def network(outputs):
     hidden = keras.layers.Dense(8, "tanh", kernel_regularizer="l2", activity_regularizer="l2")
-    return keras.Sequential([keras.Input(4), hidden, keras.layers.Dense(outputs)])
+    return keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(outputs)])
 
 def trained(agent_class, options, strategy, dataset):
     keras.utils.set_random_seed(0)

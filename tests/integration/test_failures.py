@@ -68,6 +68,7 @@ def collect():
     ],
     ids=repr,
 )
+@pytest.mark.thorough
 def test_an_exception_in_a_callback(make_agent, factory, error):
     raised, at = error
     agent, spy = make_agent("dqn", {"run_eagerly": True}), Spy(raised, at)

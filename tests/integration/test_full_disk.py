@@ -11,7 +11,7 @@ from kerasrl.callbacks import Checkpoint, Collect
 from kerasrl.checkpoints.directory import CheckpointDirectory
 
 directory = DIRECTORY
-layers = [keras.Input(4), keras.layers.Dense(128), keras.layers.Dense(2)]
+layers = [keras.Input((4,)), keras.layers.Dense(128), keras.layers.Dense(2)]
 agent = kerasrl.DQN(keras.Sequential(layers))
 agent.compile(steps_per_execution=4)
 

@@ -105,6 +105,7 @@ def start(run_python):
     [("DQN", "Collect(warmup_steps=64)"), ("A2C", "CollectRollouts(32)")],
 )
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.thorough
 def test_the_first_signal_ends_the_run_after_the_step(start, number, kind, collect):
     together = 4 if kind == "DQN" else 1
     run = start(KIND=kind, COLLECT=collect, TOGETHER=str(together))
@@ -171,6 +172,7 @@ def test_sigterm_is_sent_to_workers_too(start):
 
 @pytest.mark.fault(44)
 @pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.thorough
 def test_ctrl_c_in_a_terminal_is_sent_to_workers_too(start, context):
     one = "lambda: gym.make('CartPole-v1')"
     workers = f"gym.vector.AsyncVectorEnv([{one}] * 2, context={context!r})"

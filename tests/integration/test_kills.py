@@ -56,7 +56,7 @@ class Tell(keras.callbacks.Callback):
         print("FITTING", flush=True)
 
 scaled = keras.layers.Rescaling(1e-4)
-layers = [keras.Input(1), scaled, keras.layers.Dense(8), keras.layers.Dense(2)]
+layers = [keras.Input((1,)), scaled, keras.layers.Dense(8), keras.layers.Dense(2)]
 agent = kerasrl.DQN(keras.Sequential(layers))
 agent.compile(steps_per_execution=4)
 agent.fit(

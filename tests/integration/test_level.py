@@ -22,7 +22,7 @@ def used():
     }
 
 def small_network():
-    return keras.Sequential([keras.Input(4), keras.layers.Dense(8), keras.layers.Dense(2)])
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(2)])
 
 measured = []
 """

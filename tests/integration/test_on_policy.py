@@ -62,8 +62,8 @@ class Interrupt(keras.callbacks.Callback):
 
 
 def networks():
-    actor = keras.Sequential([keras.Input(2), keras.layers.Dense(2)])
-    return actor, keras.Sequential([keras.Input(2), keras.layers.Dense(1)])
+    actor = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    return actor, keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 
 
 ROLLOUTS = {"collector": lambda: CollectRollouts(8), "fit": {"batch_size": 4}, "turn": 4}
@@ -174,6 +174,7 @@ FAILURES = {
     ("kind", "failure"),
     [*(("ppo", failure) for failure in FAILURES), ("reinforce", "in the environment")],
 )
+@pytest.mark.thorough
 def test_nothing_is_left_of_a_run(make_agent, tiny_env, kind, failure):
     agent, made, spy = make_agent(kind, {"run_eagerly": True}), [], Spy(**FAILURES[failure])
     fail_at = 6 if failure == "in the environment" else None

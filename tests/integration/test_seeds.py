@@ -71,6 +71,7 @@ def train(tiny_env):
 
 
 @pytest.mark.parametrize("kind", ["dqn", "sac", "ppo", "a2c", "reinforce"])
+@pytest.mark.thorough
 def test_one_process_repeats_itself(train, kind):
     first, second, other = (train(kind, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, second)
@@ -99,7 +100,7 @@ def test_each_environment_has_a_seed_of_its_own(tiny_env):
         made.append(tiny_env())
         return made[-1]
 
-    agent = kerasrl.DQN(keras.Sequential([keras.Input(4), keras.layers.Dense(2)]))
+    agent = kerasrl.DQN(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
     agent.compile(run_eagerly=True)
     agent.fit(
         factory,
@@ -113,7 +114,7 @@ def test_each_environment_has_a_seed_of_its_own(tiny_env):
 
 
 def test_a_replay_that_was_opened_without_a_seed_is_not_used_with_one_silently(tiny_env):
-    agent = kerasrl.DQN(keras.Sequential([keras.Input(4), keras.layers.Dense(2)]))
+    agent = kerasrl.DQN(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
     agent.compile(run_eagerly=True)
     arguments = {"steps_per_epoch": 1, "callbacks": [Collect(warmup_steps=64)], "verbose": 0}
     with kerasrl.replay.Uniform(64) as replay:

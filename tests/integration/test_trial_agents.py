@@ -40,6 +40,7 @@ def trial(request):
     return agent, env, env_steps
 
 
+@pytest.mark.thorough
 def test_it_trains_is_saved_and_loaded(trial, tmp_path):
     agent, env, _ = trial
     collect = Collect(env_steps_per_update=4, warmup_steps=200)

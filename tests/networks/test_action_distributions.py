@@ -305,7 +305,7 @@ def test_the_head_begins_where_it_is_told_and_learns_its_deviation():
 
 
 def test_the_head_is_saved_and_loaded(tmp_path):
-    inputs = keras.Input(3)
+    inputs = keras.Input((3,))
     head = GaussianHead(2, -0.5, keras.initializers.Orthogonal(0.01), name="head")
     model = keras.Model(inputs, head(inputs))
     head.log_std.assign([-0.5, 0.25])

@@ -48,7 +48,7 @@ def test_networks_are_applied_to_their_parts(mode):
 
 
 def test_an_observation_network_is_given_the_nest(mode):
-    inputs = {"b": keras.Input((2, 2)), "a": (keras.Input(()), keras.Input(1))}
+    inputs = {"b": keras.Input((2, 2)), "a": (keras.Input(()), keras.Input((1,)))}
     flat = keras.layers.Flatten()(inputs["b"])
     layer = CriticMultiplexer(observation_network=keras.Model(inputs, 2 * flat))
     joint = mode(layer)([NEST, ACTION])
@@ -57,7 +57,7 @@ def test_an_observation_network_is_given_the_nest(mode):
 
 def test_training_reaches_the_networks():
     layer = CriticMultiplexer(keras.Sequential([keras.layers.Dropout(0.5)]))
-    model_inputs = [keras.Input(3), keras.Input(2)]
+    model_inputs = [keras.Input((3,)), keras.Input((2,))]
     model = keras.Model(model_inputs, layer(model_inputs))
     ones = [np.ones((50, 3), np.float32), np.ones((50, 2), np.float32)]
     assert np.all(model(ones, training=False) == np.float32(1))
@@ -65,8 +65,8 @@ def test_training_reaches_the_networks():
 
 
 def critic():
-    observation = {"b": keras.Input((2, 2)), "a": (keras.Input(()), keras.Input(1))}
-    action = keras.Input(2)
+    observation = {"b": keras.Input((2, 2)), "a": (keras.Input(()), keras.Input((1,)))}
+    action = keras.Input((2,))
     network = keras.Sequential([LayerNormMLP((8, 4)), keras.layers.Dense(1)])
     layer = CriticMultiplexer(network, dense(3), name="critic")
     return keras.Model([observation, action], layer([observation, action]))

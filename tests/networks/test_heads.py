@@ -63,7 +63,7 @@ def test_a_near_zero_layer_takes_the_arguments_of_a_dense_one(mode):
     ids=lambda layer: type(layer).__name__,
 )
 def test_they_are_saved_and_loaded(layer, reloaded):
-    model = keras.Sequential([keras.Input(3), layer])
+    model = keras.Sequential([keras.Input((3,)), layer])
     loaded = reloaded(model)
     np.testing.assert_array_equal(loaded(X), model(X))
     assert loaded.layers[0].get_config() == layer.get_config()

@@ -62,7 +62,7 @@ def test_another_activation():
 
 
 def test_it_is_saved_and_loaded(reloaded):
-    inputs = keras.Input(3)
+    inputs = keras.Input((3,))
     model = keras.Model(inputs, LayerNormMLP((4, 3, 2), "relu", activate_final=True)(inputs))
     assert model.output_shape == (None, 2)
     loaded = reloaded(model)

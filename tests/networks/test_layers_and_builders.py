@@ -9,12 +9,12 @@ from kerasrl.networks import MLP, DuelingHead, OneHot, Target, clone, observatio
 
 
 def network(outputs=2, name=None):
-    layers = [keras.Input(3), keras.layers.Dense(4, "tanh"), keras.layers.Dense(outputs)]
+    layers = [keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(outputs)]
     return keras.Sequential(layers, name=name)
 
 
 def critic():
-    inputs = [keras.Input(3), keras.Input(2)]
+    inputs = [keras.Input((3,)), keras.Input((2,))]
     value = keras.layers.Dense(1)(keras.layers.Concatenate()(inputs))
     return keras.Model(inputs, value, name="critic")
 
@@ -135,7 +135,7 @@ def test_a_target_that_is_not_due_is_left_alone(mode, value):
 
 
 def test_a_target_takes_over_statistics_and_does_not_update_them():
-    source = keras.Sequential([keras.Input(3), keras.layers.BatchNormalization(momentum=0.5)])
+    source = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(momentum=0.5)])
     target = Target(source)
     source(X + 5, training=True)
     before = target.network.get_weights()
@@ -170,7 +170,7 @@ def test_what_cannot_be_cloned_says_what_to_do():
 
 def test_twin_critics_share_nothing():
     one = critic()
-    both = twin(one, [keras.Input(3), keras.Input(2)])
+    both = twin(one, [keras.Input((3,)), keras.Input((2,))])
     values = both([X, ACTION])
     assert values.shape == (5, 2)
     np.testing.assert_array_equal(values[:, :1], one([X, ACTION]))
@@ -181,7 +181,7 @@ def test_twin_critics_share_nothing():
 
 
 def test_the_gradient_of_one_critic_does_not_reach_the_other():
-    both = twin(critic(), [keras.Input(3), keras.Input(2)])
+    both = twin(critic(), [keras.Input((3,)), keras.Input((2,))])
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(both([X, ACTION])[:, 0])
     gradients = tape.gradient(loss, both.trainable_variables)

@@ -37,7 +37,7 @@ def test_gaussian_noise_is_another_one_at_every_call(mode):
 
 def test_gaussian_noise_is_drawn_in_training_or_not():
     layer = ClippedGaussian(0.5)
-    model = keras.Sequential([keras.Input(3), layer])
+    model = keras.Sequential([keras.Input((3,)), layer])
     x = np.zeros((4, 3), np.float32)
     for training in (False, True):
         assert (model(x, training=training) != x).numpy().all()
@@ -106,7 +106,7 @@ def test_the_noise_moves_at_every_call_and_adds_to_the_input(mode):
 
 
 def test_states_are_reset():
-    model = keras.Sequential([keras.Input(2, batch_size=3), OrnsteinUhlenbeck()])
+    model = keras.Sequential([keras.Input((2,), batch_size=3), OrnsteinUhlenbeck()])
     model(np.zeros((3, 2), np.float32))
     layer = model.layers[0]
     assert not layer.trainable_weights
@@ -122,7 +122,7 @@ def test_states_are_reset():
     "layer", [ClippedGaussian(0.3, -2.0, 0.5), OrnsteinUhlenbeck(0.3, 0.2, 0.5)]
 )
 def test_they_are_saved_and_loaded(layer, reloaded):
-    model = keras.Sequential([keras.Input(2, batch_size=3), layer])
+    model = keras.Sequential([keras.Input((2,), batch_size=3), layer])
     model(np.zeros((3, 2), np.float32))
     (loaded,) = reloaded(model).layers
     assert type(loaded) is type(layer)
@@ -140,7 +140,7 @@ def test_they_are_saved_and_loaded(layer, reloaded):
         (lambda: OrnsteinUhlenbeck(damping=2.0), r"damping \* dt in \[0, 1\].*damping=2.0"),
         (lambda: OrnsteinUhlenbeck(damping=-0.1), "received damping=-0.1"),
         (lambda: OrnsteinUhlenbeck(dt=0.0), "received damping=0.15 and dt=0.0"),
-        (lambda: OrnsteinUhlenbeck()(keras.Input(2)), r"received \(None, 2\).*batch_size"),
+        (lambda: OrnsteinUhlenbeck()(keras.Input((2,))), r"received \(None, 2\).*batch_size"),
     ],
 )
 def test_what_cannot_work_is_refused(make, message):

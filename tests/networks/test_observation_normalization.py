@@ -262,7 +262,7 @@ def test_its_config_makes_a_layer_that_is_built(name):
 
 
 def test_a_clone_has_its_statistics():
-    model = keras.Sequential([keras.Input(3), ObservationNormalization(), keras.layers.Dense(2)])
+    model = keras.Sequential([keras.Input((3,)), ObservationNormalization(), keras.layers.Dense(2)])
     model.layers[0].adapt(random_batch(offset=5))
     copy = clone(model)
     np.testing.assert_array_equal(copy(random_batch()), model(random_batch()))

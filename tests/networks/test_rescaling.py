@@ -95,7 +95,7 @@ def test_configs_are_json_and_make_the_same_layer_again(layer, bounds):
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_they_are_saved_and_loaded(layer, reloaded):
-    inputs = keras.Input(2)
+    inputs = keras.Input((2,))
     outputs = layer.from_space(gym.spaces.Box(np.float32([-2, 0.1]), np.float32([2, 10])))(inputs)
     model = keras.Model(inputs, outputs)
     x = np.random.default_rng(0).normal(scale=3, size=(5, 2)).astype(np.float32)

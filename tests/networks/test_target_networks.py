@@ -77,7 +77,7 @@ def test_a_twin_is_trained_and_frozen_as_the_first(name):
     # Keras may take what is frozen from elsewhere: it never learns, so that chance would stay.
     one = critic(NETWORKS[name]())
     move(one)
-    both = twin(one, [keras.Input(4), keras.Input(2)])
+    both = twin(one, [keras.Input((4,)), keras.Input((2,))])
     assert len(both.trainable_weights) == 2 * len(one.trainable_weights)
     second = both.get_layer(f"{one.name}_twin")
     for first, other in zip(one.non_trainable_weights, second.non_trainable_weights, strict=True):
@@ -176,12 +176,12 @@ def test_what_cannot_be_copied_is_refused_by_name(how, message):
 @pytest.mark.regression(1)
 def test_a_twin_does_not_share_less_than_the_first():
     inner = keras.layers.TimeDistributed(shared := Dense(2))
-    inputs = [keras.Input(4), keras.Input(2)]
+    inputs = [keras.Input((4,)), keras.Input((2,))]
     steps = keras.layers.Flatten()(inner(keras.layers.Reshape((2, 2))(inputs[0])))
     joint = keras.layers.Concatenate()([steps, shared(inputs[1])])
     source = keras.Model(inputs, Dense(1)(joint))
     with pytest.raises(NetworkError, match="its copy has time_distributed.* more than once"):
-        twin(source, [keras.Input(4), keras.Input(2)])
+        twin(source, [keras.Input((4,)), keras.Input((2,))])
     target = Target(source)
     move(source)
     target.update(source, ONE)

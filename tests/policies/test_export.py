@@ -62,7 +62,7 @@ def built(name, observation_space=None, action_space=None, **arguments):
 
 
 def tiny(**arguments):
-    network = keras.Sequential([keras.Input(4), keras.layers.Dense(2)])
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     return built("DQN", Box(-1, 1, (4,)), Discrete(2), q_network=network, **arguments)
 
 
@@ -81,6 +81,7 @@ def normalised(name):
 @pytest.mark.fault(68)
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.thorough
 def test_every_agents_policy_acts_as_the_agent(name, format, tmp_path):
     agent, hundred, expected = normalised(name)
     agent.export_policy(tmp_path / "policy", format)
@@ -434,7 +435,7 @@ def test_networks_that_cannot_be_exported(layer, format, match, tmp_path):
     agent = tiny()
     agent.export_policy(tmp_path / "policy")
     before = contents(tmp_path)
-    network = keras.Sequential([keras.Input(4), keras.layers.Dense(2), layer()])
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), layer()])
     other = built("DQN", Box(-1, 1, (4,)), Discrete(2), q_network=network)
     with pytest.raises(NetworkError, match=match):
         other.export_policy(tmp_path / "policy", format)

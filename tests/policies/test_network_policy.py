@@ -224,7 +224,7 @@ def test_whatever_the_policy_depends_on_may_change(conversions):
     check(3)
     agent.q_network = keras.models.clone_model(agent.q_network)
     check(4)
-    inputs = keras.Input(4)
+    inputs = keras.Input((4,))
     agent.q_network = keras.Model(inputs, keras.layers.Dense(2, dtype="mixed_float16")(inputs))
     received = agent.make_policy(CART_POLE, 3, np.random.default_rng(0)).output([X[0]])
     np.testing.assert_allclose(received, agent.policy(X[0]), atol=1e-2)

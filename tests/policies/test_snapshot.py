@@ -95,7 +95,7 @@ def conv():
 def normalised():
     network = keras.Sequential(
         [
-            keras.Input(3),
+            keras.Input((3,)),
             keras.layers.Dense(8),
             keras.layers.BatchNormalization(),
             keras.layers.LayerNormalization(),
@@ -110,7 +110,7 @@ def normalised():
 
 def recurrent():
     return keras.Sequential(
-        [keras.Input(3), keras.layers.Reshape((3, 1)), keras.layers.GRU(4), keras.layers.Dense(2)]
+        [keras.Input((3,)), keras.layers.Reshape((3, 1)), keras.layers.GRU(4), keras.layers.Dense(2)]
     )
 
 
@@ -253,7 +253,7 @@ def test_an_error_of_the_policy_itself_is_raised():
 
 
 def test_our_own_layers():
-    network = keras.Sequential([keras.Input(3), networks.MLP([8, 8]), keras.layers.Dense(2)])
+    network = keras.Sequential([keras.Input((3,)), networks.MLP([8, 8]), keras.layers.Dense(2)])
     assert_equal(converted(network, box(3)), network, box(3))
 
 
@@ -656,6 +656,7 @@ del CACHED["functions"]  # Whose own functions come out otherwise when they are 
 
 
 @pytest.mark.parametrize("name", CACHED)
+@pytest.mark.thorough
 def test_the_same_policy_is_converted_once(name, monkeypatch):
     counts = count_conversions(monkeypatch)
     make, space = CACHED[name]

@@ -436,6 +436,7 @@ def check_damage(damage, trainer, tmp_path, monkeypatch, ports=()):
 
 
 @pytest.mark.fault(47)
+@pytest.mark.thorough
 def test_a_full_disk_is_an_error_and_the_replay_goes_on(run_python, store, tmp_path):
     """Reverb itself does not notice when it is the end of a file that has no room."""
     output = run_python(

@@ -74,6 +74,7 @@ def learner():
 @pytest.mark.fault(50)
 @pytest.mark.parametrize(("batch_size", "epochs"), [(4, 3), (None, 1), (None, 2)])
 @pytest.mark.parametrize("cuts", [[0], [9], [4, 5, 8, 18, 20, 29]])
+@pytest.mark.thorough
 def test_saved_and_gone_on_with_equals_uninterrupted(batch_size, epochs, cuts, learner, tmp_path):
     expected = learner(batch_size, epochs).learn(32)
     twin, learned = learner(batch_size, epochs), []

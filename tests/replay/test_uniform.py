@@ -235,6 +235,7 @@ def test_a_seed_comes_too_late_for_an_open_replay():
         replay.open(SPEC, seed=3)
 
 
+@pytest.mark.thorough
 def test_the_seeded_sampler_never_returns_what_was_dropped():
     with filled(48, 48, seed=0) as replay:
         rows = max(24, block_rows(replay))

@@ -102,6 +102,7 @@ def test_batches_of_a_dead_server_end(seed, filled):
     ids=["insert", "dataset", "save", "info"],
 )
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.thorough
 def test_calls_on_a_dead_server_end(seed, use, filled, tmp_path):
     replay = filled(seed)
     replay.insert(replay.packer.rows(63))

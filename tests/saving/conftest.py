@@ -21,7 +21,7 @@ WEIGHTS = "model.weights.h5"
 def dqn_file(tmp_path_factory):
     """The file of a DQN whose network is functional, with two Dense layers."""
     keras.utils.set_random_seed(0)
-    inputs = keras.Input(4)
+    inputs = keras.Input((4,))
     hidden = keras.layers.Dense(8, "tanh", name="hidden")(inputs)
     agent = kerasrl.DQN(keras.Model(inputs, keras.layers.Dense(2, name="values")(hidden)))
     agent.build("CartPole-v1")

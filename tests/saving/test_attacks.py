@@ -209,7 +209,7 @@ def test_a_pickle_is_not_read(forge, tmp_path):
 def test_a_lambda_in_a_legacy_file_does_not_run(tmp_path):
     song = str(tmp_path / "song")
     model = keras.Sequential(
-        [keras.Input(4), keras.layers.Lambda(lambda x: (open(song, "w").close(), x)[1])]
+        [keras.Input((4,)), keras.layers.Lambda(lambda x: (open(song, "w").close(), x)[1])]
     )
     os.unlink(song)
     with pytest.warns(UserWarning, match="HDF5 file"):

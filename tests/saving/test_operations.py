@@ -15,7 +15,7 @@ MODULE = "keras.src.layers.core.tf_op_layer"
 
 
 def agent_with(head):
-    inputs = keras.Input(4)
+    inputs = keras.Input((4,))
     agent = kerasrl.DQN(keras.Model(inputs, head(inputs)))
     agent.build("CartPole-v1")
     return agent
