@@ -3,10 +3,15 @@
 Nothing else in kerasrl asks for a version. Each entry has a test in `tests/test_compatibility.py`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from kerasrl.private import loss_scale
+
+LossScaleOptimizer = keras.mixed_precision.LossScaleOptimizer
 
 #: Whether this is Keras 3.
 KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
@@ -21,6 +26,22 @@ ALIKE: dict[str, Any] = {
 
 #: What a weight may be: those of Keras 3 are no `tf.Variable`s, but hold one.
 VARIABLES: tuple[type, ...] = (tf.Variable, keras.Variable) if KERAS_3 else (tf.Variable,)
+
+#: What keeps variables. The losses of Keras do not, but are among what leads to others.
+STATEFUL: tuple[type, ...] = (
+    keras.layers.Layer,
+    keras.optimizers.Optimizer,
+    keras.metrics.Metric,
+    keras.losses.Loss,
+    *([keras.random.SeedGenerator] if KERAS_3 else []),
+)
+
+#: What keeps the state of random numbers, for dropout and the like: a class of its own in Keras 3.
+RANDOM_STATES: tuple[type, ...] = (keras.random.SeedGenerator,) if KERAS_3 else ()
+
+#: Arguments of `keras.Model.save` that ask for a `.keras` file: there is nothing else in Keras 3,
+#: and "keras" is h5 in some threads of Keras 2.
+KERAS_FILE: dict[str, Any] = {} if KERAS_3 else {"save_format": "keras_v3"}
 
 
 def raw(variable: Any) -> tf.Variable:
@@ -66,6 +87,47 @@ def legacy(optimizer: Any) -> bool:
     return not KERAS_3 and isinstance(optimizer, keras.optimizers.legacy.Optimizer)
 
 
+def variables_of(optimizer: Any) -> list[Any]:
+    """The variables of an optimizer, without its learning rate, which is among them in Keras 3.
+
+    Nor are those of a loss scale in Keras 2; see `scale_variables`.
+    """
+    if not KERAS_3:
+        return list(optimizer.variables)
+    if isinstance(optimizer, LossScaleOptimizer):
+        return variables_of(optimizer.inner_optimizer)
+    return [variable for variable in optimizer.variables if variable is not optimizer.learning_rate]
+
+
+def scale_variables(optimizer: Any) -> list[Any]:
+    """The scale of the loss and the number of steps since it changed; none if it is fixed."""
+    if not isinstance(optimizer, LossScaleOptimizer):
+        return []
+    if KERAS_3:
+        return [optimizer.dynamic_scale, optimizer.step_counter] if optimizer.built else []
+    return [loss_scale(optimizer), optimizer.dynamic_counter] if optimizer.dynamic else []
+
+
+def scale_of(optimizer: Any) -> tf.Tensor:
+    """The present scale of the loss of a `LossScaleOptimizer`."""
+    if not KERAS_3:
+        return optimizer.loss_scale
+    return optimizer.scale_loss(tf.ones(()))
+
+
+def to_apply(optimizer: Any, gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """The gradients that `apply_gradients` takes: that of a loss scale, in Keras 3, unscales them.
+
+    Args:
+        optimizer: any optimizer.
+        gradients: those of the loss as it is.
+    """
+    if not KERAS_3 or not isinstance(optimizer, LossScaleOptimizer):
+        return list(gradients)
+    scale = scale_of(optimizer)
+    return [g if g is None else tf.math.scalar_mul(scale, g) for g in gradients]
+
+
 def number(value: Any) -> float:
     """The value of a scalar weight or tensor."""
     return float(value if KERAS_3 else keras.backend.get_value(value))
@@ -83,8 +145,9 @@ def specs_of_inputs(model: keras.Model) -> Any:
     """
     if not KERAS_3:
         return model.save_spec()[0]
-    if inputs_of(model) is not None:
-        return (tf.nest.map_structure(_spec, model.input),)
+    inputs = inputs_of(model)
+    if inputs is not None:  # A Sequential has `inputs`, and no `input` before it is called.
+        return (tf.nest.map_structure(_spec, inputs[0] if len(inputs) == 1 else model.input),)
     config = model.get_build_config() or {}
     shapes = config.get("shapes_dict") or {"input_shape": config.get("input_shape")}
     return tuple(_specs(shape, model.variable_dtype) for shape in shapes.values())

@@ -5,6 +5,7 @@ Private names change without notice, so that all of them are here, and each has 
 which `tests/test_layers.py` sees to.
 """
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -58,6 +59,17 @@ def loss_scale(optimizer: keras.mixed_precision.LossScaleOptimizer) -> tf.Variab
     It goes into files and checkpoints, and is put back from there.
     """
     return optimizer._loss_scale.current_loss_scale
+
+
+def sharing_objects() -> AbstractContextManager[None]:
+    """A context in which Keras, when it serializes, marks what it has serialized before.
+
+    Without, a layer that several networks have would come back as several. Keras has it for whole
+    files only, which it writes with names for variables that differ between its versions.
+    """
+    from keras.src.saving.serialization_lib import ObjectSharingScope
+
+    return ObjectSharingScope()
 
 
 def checkpoint_messages() -> tuple[Any, Any]:

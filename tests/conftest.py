@@ -14,6 +14,8 @@ import tensorflow as tf
 
 import kerasrl
 from kerasrl import run as runs
+from kerasrl._stack import reverb_is_there
+from kerasrl.compatibility import KERAS_3
 
 ROOT = str(Path(__file__).parent.parent)
 sys.path.insert(0, str(Path(__file__).parent))
@@ -29,6 +31,14 @@ _MODES = {
     "graph": tf.function,
     "xla": tf.function(jit_compile=True),
 }
+
+
+def pytest_runtest_setup(item):
+    """Skips what is of the other stack."""
+    if item.get_closest_marker("reverb") and not reverb_is_there():
+        pytest.skip("there is no Reverb on this stack")
+    if item.get_closest_marker("keras_2") and KERAS_3:
+        pytest.skip("this is Keras 3")
 
 
 @pytest.fixture(autouse=True, scope="session")

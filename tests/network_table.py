@@ -46,8 +46,8 @@ class Numbered(keras.layers.Layer):
         self.parts = {2: Dense(4), 1: Dense(4, "tanh")}
 
     def build(self, input_shape):
-        self.scales = [self.add_weight("scale", (4,), initializer="ones") for _ in range(2)]
-        self.fixed = self.add_weight("fixed", (4,), initializer="ones", trainable=False)
+        self.scales = [self.add_weight(name="scale", shape=(4,), initializer="ones") for _ in range(2)]
+        self.fixed = self.add_weight(name="fixed", shape=(4,), initializer="ones", trainable=False)
 
     def call(self, inputs):
         hidden = self.parts[1](inputs) * self.scales[0] * self.fixed

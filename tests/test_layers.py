@@ -38,7 +38,7 @@ ALLOWED = {
     "agents": COMMON | {"callbacks", "losses", "networks", "replay", "training"},
     "plotting": COMMON,
     "arguments": {"errors"},
-    "compatibility": set(),
+    "compatibility": {"private"},
     "errors": set(),
     "native_log": set(),
     "notes": {"errors"},

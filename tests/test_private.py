@@ -2,11 +2,10 @@
 
 import keras
 import numpy as np
-import reverb
+import pytest
 import tensorflow as tf
 
 from kerasrl import private
-from kerasrl.replay.server.loopback import LoopbackServer
 
 
 class Resumed(private.ResumableModel):
@@ -71,13 +70,19 @@ def test_a_network_has_the_name_that_it_was_given():
     assert network.name == network.get_config()["name"] == "other"
 
 
+@pytest.mark.keras_2
 def test_the_loss_scale_is_a_variable_that_can_be_set():
     optimizer = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD())
     private.loss_scale(optimizer).assign(128.0)
     assert float(optimizer.loss_scale) == 128.0
 
 
+@pytest.mark.reverb
 def test_the_messages_of_reverbs_files(tmp_path):
+    import reverb
+
+    from kerasrl.replay.server.loopback import LoopbackServer
+
     server = LoopbackServer(lambda name: reverb.Table.queue(name, 2))
     reverb.Client(server.address).insert(np.float32(1), {server.table: 3.0})
     server.save(tmp_path / "saved")

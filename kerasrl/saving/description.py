@@ -6,7 +6,8 @@ from typing import Any
 _DROPPED = {"module", "registered_name", "class_name", "shared_object_id"}
 _NOT_SETTINGS = {"build_config", "compile_config"}
 _RUN_OPTIONS = ("steps_per_execution", "jit_compile", "run_eagerly")
-_AUTOMATIC_INPUT = re.compile(r"(input|\w+_input)(_\d+)?")
+_AUTOMATIC_INPUT = re.compile(r"(input|input_layer|\w+_input)(_\d+)?")
+_SAID_BY_SHAPES = ("axis", "build_input_shape")  # Which Keras 2 writes as it has found them.
 _NUMBER = re.compile(r"_\d+$")
 
 
@@ -51,6 +52,8 @@ def learning_rates(config: dict[str, Any]) -> dict[str, float]:
 def _described(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_described(child) for child in value]
+    if isinstance(value, float):
+        return float(f"{value:.7g}")  # Keras 2 keeps some as float32.
     if not isinstance(value, dict):
         return value
     if "class_name" not in value:
@@ -60,9 +63,10 @@ def _described(value: Any) -> Any:
         return {"class": _class(value), "config": config}
     if isinstance(config.get("layers"), list):
         config = _renamed(config)
-    kept = {key: child for key, child in config.items() if key != "name"}
+    kept = {k: child for k, child in config.items() if k not in ("name", *_SAID_BY_SHAPES)}
     described = {key: _described(child) for key, child in kept.items()}
-    if isinstance(config.get("name"), str):
+    # Those of optimizers and of their schedules say nothing, and differ between Keras 2 and 3.
+    if isinstance(config.get("name"), str) and not _is_of_optimizers(value):
         described["name"] = _plain(config["name"], value["class_name"])
     if value.get("inbound_nodes"):
         described["inputs"] = value["inbound_nodes"]
@@ -100,6 +104,10 @@ def _plain(name: str, class_name: str) -> str:
     if class_name != "InputLayer":
         return _NUMBER.sub("", name)
     return "input" if _AUTOMATIC_INPUT.fullmatch(name) else name
+
+
+def _is_of_optimizers(node: dict[str, Any]) -> bool:
+    return str(node.get("module")).startswith("keras.optimizers")
 
 
 def _class(node: dict[str, Any]) -> str:

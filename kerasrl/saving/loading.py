@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from kerasrl.errors import AgentStateError, KerasRLError, LoadError
-from kerasrl.files.archive import Archive, read_archive, read_file
+from kerasrl.files.archive import read_archive, read_file
+from kerasrl.saving.forms import canonical, native
 from kerasrl.saving.saved import Saved
 from kerasrl.saving.untrusted.configs import check_config
 from kerasrl.saving.untrusted.hdf5 import read_arrays
@@ -59,8 +60,9 @@ def load(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = N
         check_versions(archive)
         arrays = read_arrays(archive.weights)
         custom_objects = dict(custom_objects or {})
-        check_config(archive.config, custom_objects)
-        agent = _made(archive, arrays, custom_objects)
+        config = canonical(archive.config)
+        check_config(config, custom_objects)
+        agent = _made(config, arrays, custom_objects)
         put(agent, matched(agent, arrays))
         return agent
 
@@ -110,7 +112,7 @@ def unpickled(data: bytes) -> Any:
         path.write_bytes(data)
         archive = read_archive(path)
         arrays = read_arrays(archive.weights)
-        agent = _made(archive, arrays, {}, safe_mode=False)
+        agent = _made(canonical(archive.config), arrays, {}, safe_mode=False)
         put(agent, matched(agent, arrays))
         return agent
 
@@ -118,7 +120,7 @@ def unpickled(data: bytes) -> Any:
 def pickled(agent: Saved) -> bytes:
     """The `.keras` file of an agent, built and compiled or not."""
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "You are saving a model that has not yet been built")
+        warnings.filterwarnings("ignore", "the agent has not yet been built")
         path = Path(directory, "agent.keras")
         save_agent(agent, path)
         return path.read_bytes()
@@ -167,13 +169,13 @@ def _printable(error: Exception) -> str:
 
 
 def _made(
-    archive: Archive,
+    config: dict[str, Any],
     arrays: dict[str, np.ndarray],
     custom_objects: dict[str, Any],
     safe_mode: bool = True,
 ) -> Any:
     """Makes the agent, step by step, so that what it allocates can be checked before it does."""
-    config, shared = prepared(archive.config)
+    config, shared = prepared(native(config))
     build_config = config.pop("build_config", None)
     compile_config = config.pop("compile_config", None)
     objects = {**custom_objects, **shared}

@@ -10,6 +10,7 @@ from kerasrl.errors import AgentStateError, MismatchError
 from kerasrl.files.archive import read_archive
 from kerasrl.files.differences import compare, table
 from kerasrl.saving.description import describe, learning_rates
+from kerasrl.saving.forms import canonical
 from kerasrl.saving.loading import reading
 from kerasrl.saving.saved import Saved
 from kerasrl.saving.untrusted.hdf5 import read_arrays
@@ -42,8 +43,9 @@ def restore(agent: Saved, path: str | os.PathLike[str]) -> None:
         archive = read_archive(path)
         check_versions(archive)
         arrays = read_arrays(archive.weights)
-        _check_same(agent, archive.config)
-        rates = learning_rates(archive.config)
+        there = canonical(archive.config)
+        _check_same(agent, there)
+        rates = learning_rates(there)
         put(agent, matched(agent, arrays))
         for name in rates.keys() & agent.optimized_variables().keys():
             getattr(agent, name).learning_rate = rates[name]
@@ -59,11 +61,11 @@ def check_same(agent: Saved, path: str | os.PathLike[str]) -> None:
     with reading(path):
         archive = read_archive(path)
         check_versions(archive)
-        _check_same(agent, archive.config)
+        _check_same(agent, canonical(archive.config))
 
 
 def _check_same(agent: Saved, there: dict[str, Any]) -> None:
-    here = json.loads(json.dumps(keras.saving.serialize_keras_object(agent)))
+    here = canonical(json.loads(json.dumps(keras.saving.serialize_keras_object(agent))))
     rows = compare(describe(here), describe(there))
     others = [row for row in rows if row[0] == "class"] or rows
     if others:

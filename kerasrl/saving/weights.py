@@ -5,41 +5,21 @@ The HDF5 library is kept from writing to disks: when one is full, it ends the pr
 
 import io
 import re
-import tempfile
-import warnings
-from pathlib import Path
 from typing import Any
 
 import h5py
-import keras
 import numpy as np
 
 from kerasrl.compatibility import legacy
-from kerasrl.errors import LoadError, MismatchError, SaveError
-from kerasrl.files.archive import read_archive
+from kerasrl.errors import MismatchError, SaveError
 from kerasrl.files.differences import compare, table
+from kerasrl.saving import state
 from kerasrl.saving.saved import Saved
-from kerasrl.saving.untrusted.hdf5 import read_arrays
 from kerasrl.warning import warn
 
-_PREFIX = "whole/"
 _SCALE = re.compile(r"vars/(\w*optimizer)_(loss_scale|good_steps)")
 _COUNTER = re.compile(r"vars/\d+")
 _EARLIER = re.compile("/(optimizer|metrics)/")  # Of a network; the agent's have no slash before.
-
-
-class _Holder(keras.Model):
-    """Has Keras save variables without a config, which not every user's network has."""
-
-    metrics: Any = ()  # Keras would find the agent's here, too, and save them twice.
-
-    def __init__(self, whole: keras.Model):
-        super().__init__()
-        self.whole = whole
-        self.built = True
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
 
 
 def arrays_of(agent: Saved) -> dict[str, np.ndarray]:
@@ -48,19 +28,11 @@ def arrays_of(agent: Saved) -> dict[str, np.ndarray]:
     Returns:
         dict from the path in the file, such as `"layers/dense/vars/0"`, to the array.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "weights.keras")
-        keras.Model.save(_Holder(agent), path, save_format="keras_v3")
-        arrays = read_arrays(read_archive(path).weights)
-    return {
-        name.removeprefix(_PREFIX): array
-        for name, array in arrays.items()
-        if name.startswith(_PREFIX)
-    }
+    return state.arrays(agent)
 
 
 def packed(arrays: dict[str, np.ndarray]) -> bytes:
-    """The HDF5 file of arrays, as `Model.load_weights` reads it."""
+    """The HDF5 file of arrays."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         for name, array in arrays.items():
@@ -78,7 +50,9 @@ def matched(agent: Saved, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
     """
     here = arrays_of(agent)
     kept = {
-        name: array for name, array in arrays.items() if name in here or not _EARLIER.search(name)
+        name: array
+        for name, array in arrays.items()
+        if name in here or not (_EARLIER.search(name) or state.is_random(name))
     }
     kept |= _of_later_versions(here, kept)
     rows = compare(_described(here), _described(kept))
@@ -92,15 +66,16 @@ def matched(agent: Saved, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
 def _of_later_versions(
     here: dict[str, np.ndarray], there: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """What files of earlier versions lack.
+    """What files of earlier versions lack, and those of Keras 2.
 
-    That is some running means, the scales of losses, and the count of gradient steps.
+    That is some running means, the scales of losses, and the count of gradient steps; and of Keras
+    2, the states of random numbers.
     """
     lacking = {name: array for name, array in here.items() if name not in there}
     added = {
         name: array
         for name, array in lacking.items()
-        if name.startswith("metrics/") or _SCALE.fullmatch(name)
+        if name.startswith("metrics/") or _SCALE.fullmatch(name) or state.is_random(name)
     }
     own = [name for name in here if _COUNTER.fullmatch(name)]
     counter = max(own, key=lambda name: int(name.removeprefix("vars/")), default=None)
@@ -145,17 +120,8 @@ def put(agent: Saved, arrays: dict[str, np.ndarray]) -> None:
     add up.
     """
     replicated = agent.distribute_strategy.num_replicas_in_sync > 1
-    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
-        path = Path(directory, "agent.weights.h5")
-        path.write_bytes(packed(arrays))
-        if replicated:
-            warnings.simplefilter("ignore")
-        keras.Model.load_weights(agent, path, skip_mismatch=replicated)
-    if replicated:
-        here = arrays_of(agent)
-        skipped = [name for name in arrays if arrays[name].tobytes() != here[name].tobytes()]
-        if any(not name.startswith("metrics/") for name in skipped):
-            raise LoadError(f"some variables could not be set: {', '.join(skipped)}.")
+    left_out = {name for name in arrays if replicated and name.startswith("metrics/")}
+    state.assign(agent, {name: arrays[name] for name in arrays.keys() - left_out})
 
 
 def is_compiled(agent: Saved) -> bool:

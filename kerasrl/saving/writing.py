@@ -1,5 +1,6 @@
 """Writing agents to files."""
 
+import datetime
 import json
 import os
 import zipfile
@@ -9,13 +10,16 @@ from typing import Any
 import keras
 
 from kerasrl.errors import ArgumentError, SaveError, UnsafeFileError
-from kerasrl.files.archive import CONFIG, METADATA, WEIGHTS, read_archive
+from kerasrl.files.archive import CONFIG, METADATA, WEIGHTS
 from kerasrl.files.atomic import explained, replacing_file
+from kerasrl.private import sharing_objects
+from kerasrl.saving.forms import canonical
 from kerasrl.saving.saved import Saved
+from kerasrl.saving.state import check_no_assets
 from kerasrl.saving.untrusted.configs import check_savable
-from kerasrl.saving.untrusted.hdf5 import read_arrays
 from kerasrl.saving.weights import arrays_of, make_slots, packed, without_optimizers
 from kerasrl.version import __version__
+from kerasrl.warning import warn
 
 _AGENT, _WEIGHTS = ".keras", ".weights.h5"
 
@@ -53,7 +57,7 @@ def weights_path(path: str | os.PathLike[str]) -> Path:
 def save_agent(agent: Saved, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
     """Writes the whole of an agent to a `.keras` file, which takes the place of an earlier one.
 
-    The file is the one that `keras.Model.save` writes; its comment says the version of kerasrl.
+    It is an archive like those of `keras.Model.save`, whose comment says the version of kerasrl.
 
     Args:
         agent: the agent, with its optimizers if it is compiled.
@@ -67,29 +71,25 @@ def save_agent(agent: Saved, path: str | os.PathLike[str], include_optimizer: bo
             it was.
     """
     path = agent_path(path)
+    if not agent.built:
+        warn("the agent has not yet been built: it is saved without weights.")
     if include_optimizer:
         make_slots(agent)
-    with replacing_file(path) as partial:
-        _write(agent, partial)
-        if not include_optimizer:
-            _leave_optimizers_out(partial)
-        with zipfile.ZipFile(partial, "a") as archive:
-            _check_loadable(json.loads(archive.read("config.json")))
-            archive.comment = json.dumps({"kerasrl": __version__}).encode()
-
-
-def _leave_optimizers_out(path: Path) -> None:
-    archive = read_archive(path)
-    config = {key: value for key, value in archive.config.items() if key != "compile_config"}
-    arrays = without_optimizers(read_arrays(archive.weights))
+    check_no_assets(agent)
+    arrays, config = arrays_of(agent), _config(agent)
+    if not include_optimizer:
+        arrays = without_optimizers(arrays)
+        config.pop("compile_config", None)
+    _check_loadable(config)
     members = {
-        METADATA: json.dumps(archive.metadata).encode(),
+        METADATA: json.dumps({"keras_version": keras.__version__, "date_saved": _now()}).encode(),
         CONFIG: json.dumps(config).encode(),
         WEIGHTS: packed(arrays),
     }
-    with zipfile.ZipFile(path, "w") as rewritten:
+    with replacing_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
         for name, content in members.items():
-            rewritten.writestr(name, content)
+            archive.writestr(name, content)
+        archive.comment = json.dumps({"kerasrl": __version__}).encode()
 
 
 def save_weights(agent: Saved, path: str | os.PathLike[str]) -> None:
@@ -111,9 +111,10 @@ def save_weights(agent: Saved, path: str | os.PathLike[str]) -> None:
         partial.write_bytes(data)
 
 
-def _write(agent: Saved, path: Path) -> None:
+def _config(agent: Saved) -> dict[str, Any]:
     try:
-        keras.Model.save(agent, path, save_format="keras_v3")  # "keras" is h5 in some threads.
+        with sharing_objects():
+            return json.loads(json.dumps(keras.saving.serialize_keras_object(agent)))
     except TypeError as error:
         if not str(error).startswith("Cannot serialize object"):
             raise
@@ -123,9 +124,13 @@ def _write(agent: Saved, path: Path) -> None:
         ) from error
 
 
+def _now() -> str:
+    return datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
+
+
 def _check_loadable(config: dict[str, Any]) -> None:
     try:
-        check_savable(config)
+        check_savable(canonical(config))
     except UnsafeFileError as error:
         raise SaveError(
             f"the agent is not saved, since kerasrl.load would refuse it: {error}"

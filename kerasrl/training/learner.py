@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.arguments import seed_of
-from kerasrl.compatibility import ALIKE, FIT_RESUMES, raw, steps_per_execution
+from kerasrl.compatibility import ALIKE, FIT_RESUMES, raw, steps_per_execution, to_apply
 from kerasrl.errors import ArgumentError
 from kerasrl.private import ResumableModel
 from kerasrl.training import loop, precision
@@ -56,6 +56,7 @@ class Learner(ResumableModel):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1:  # The optimizer sums over replicas.
             gradients = [g if g is None else tf.math.scalar_mul(1 / replicas, g) for g in gradients]
+        gradients = to_apply(optimizer, gradients)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
     def mean(self, batch: dict[str, Any], x: tf.Tensor) -> tf.Tensor:

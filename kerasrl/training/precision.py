@@ -13,11 +13,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrl.compatibility import LossScaleOptimizer, scale_of, scale_variables, variables_of
 from kerasrl.networks import all_layers
-from kerasrl.private import loss_scale
 from kerasrl.training import building
-
-LossScaleOptimizer = keras.mixed_precision.LossScaleOptimizer
 
 
 def float32(output: Any) -> tf.Tensor:
@@ -32,13 +30,11 @@ def gradient(tape: tf.GradientTape, target: tf.Tensor, sources: Any, optimizer: 
     """
     if not isinstance(optimizer, LossScaleOptimizer):
         return tape.gradient(target, sources)
-    size = tf.cast(tf.size(target), tf.float32)
-    scale = optimizer.get_scaled_loss(tf.ones_like(target) / size)
-    scaled = tape.gradient(target, tf.nest.flatten(sources), output_gradients=scale)
-    gradients = [
-        g if g is None else tf.math.scalar_mul(size, g)
-        for g in optimizer.get_unscaled_gradients(scaled)
-    ]
+    scale, size = scale_of(optimizer), tf.cast(tf.size(target), tf.float32)
+    scaled = tape.gradient(
+        target, tf.nest.flatten(sources), output_gradients=scale * tf.ones_like(target) / size
+    )
+    gradients = [g if g is None else tf.math.scalar_mul(size / scale, g) for g in scaled]
     return tf.nest.pack_sequence_as(sources, gradients)
 
 
@@ -62,14 +58,7 @@ def scale_losses(agent: keras.Model) -> None:
 
 def optimizer_variables(optimizer: Any) -> list[tf.Variable]:
     """All variables of an optimizer, with those of the scale of the loss."""
-    return [*optimizer.variables, *scale_variables(optimizer)]
-
-
-def scale_variables(optimizer: Any) -> list[tf.Variable]:
-    """The scale of the loss and the number of steps since it changed; none if it is fixed."""
-    if not isinstance(optimizer, LossScaleOptimizer) or not optimizer.dynamic:
-        return []
-    return [loss_scale(optimizer), optimizer.dynamic_counter]
+    return [*variables_of(optimizer), *scale_variables(optimizer)]
 
 
 def named_scales(agent: keras.Model) -> dict[str, tf.Variable]:

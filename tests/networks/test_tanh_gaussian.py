@@ -134,7 +134,7 @@ def test_the_density_integrates_to_one(mode):
     action = np.linspace(-1, 1, 100_001)[1:-1, np.newaxis]
     mean, log_std = np.full_like(action, 0.4), np.full_like(action, np.log(0.5))
     density = np.exp(mode(tanh_gaussian_log_prob)(mean, log_std, np.arctanh(action)))
-    np.testing.assert_allclose(np.trapz(density, action[:, 0]), 1, atol=1e-4)
+    np.testing.assert_allclose(tfp.math.trapz(density, action[:, 0]), 1, atol=1e-4)
 
 
 def test_action_dimensions_are_independent(mode):

@@ -261,8 +261,8 @@ class Functions(keras.layers.Layer):
     """Reads weights within functions, branches and loops, by rows and by their shape."""
 
     def build(self, input_shape):
-        self.kernel = self.add_weight("kernel", (input_shape[-1], 2))
-        self.table = self.add_weight("table", (5, 2))
+        self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], 2))
+        self.table = self.add_weight(name="table", shape=(5, 2))
 
     @tf.function
     def project(self, x, kernel):
@@ -409,8 +409,8 @@ class Counting(keras.layers.Layer):
         self.count_up = tf.function(self.count) if function else self.count
 
     def build(self, input_shape):
-        self.number = self.add_weight("number", (), initializer="zeros", trainable=False)
-        self.scale = self.add_weight("scale", (), initializer="ones")
+        self.number = self.add_weight(name="number", shape=(), initializer="zeros", trainable=False)
+        self.scale = self.add_weight(name="scale", shape=(), initializer="ones")
 
     def count(self):
         before = 10 * self.number

@@ -107,6 +107,7 @@ def test_weights_of_networks_without_a_config_are_saved(tmp_path):
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.keras_2
 def test_an_optimizer_that_keras_cannot_save_is_refused(make_agent, tmp_path):
     agent = make_agent("dqn")
     with pytest.raises(ArgumentTypeError, match="legacy, whose state Keras cannot save"):

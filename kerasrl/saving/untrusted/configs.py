@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from kerasrl.errors import LoadError, UnsafeFileError
+from kerasrl.saving.connections import calls, is_of_keras_3, tensors
 from kerasrl.saving.saved import Savable
 from kerasrl.saving.untrusted import operations
 from kerasrl.saving.untrusted.spaces import check_spaces
@@ -23,6 +24,7 @@ _KEYS = {
 }
 _MODULES = {module for module, _, registered in CLASSES if registered is None}
 _ARRAYS = ("__numpy__", "__tensor__")
+_SLICES = ("__slice__", "__ellipsis__")
 _DTYPES = ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
 _MOST_OBJECTS = 10_000
 _MOST_CALLS = 5_000
@@ -99,6 +101,9 @@ class _Walk:
         if node["class_name"] in _ARRAYS:
             _check_array(node)
             return
+        if node["class_name"] in _SLICES:
+            _check_slice(node)
+            return
         found = self.resolve(node)
         if is_agent(found) and not agent:
             raise UnsafeFileError("its config has an agent within an agent.")
@@ -112,6 +117,8 @@ class _Walk:
         if node["class_name"] in operations.CLASSES and found is None:
             operations.check_operation(node)
             connections = operations.without_constants(connections)
+        if any(is_of_keras_3(call) and not tensors(call) for call in calls(node)):
+            raise UnsafeFileError(f"its config calls a {node['class_name']} on numbers, at once.")
         self.value(node.get("build_config"), layer)
         self.value(connections, layer)
         if agent:  # Keras compiles what is within an agent, too; see `build`.
@@ -253,6 +260,14 @@ def _check_array(node: dict[str, Any]) -> None:
         not isinstance(value, list) and abs(value) > _LARGEST_SCALAR
     ):
         raise UnsafeFileError(f"its config has {value!r:.40} in the place of an array.")
+
+
+def _check_slice(node: dict[str, Any]) -> None:
+    config = node.get("config")
+    if set(node) != {"class_name", "config"} or not isinstance(config, dict):
+        raise UnsafeFileError("its config has a slice of an unknown form.")
+    if not all(value is None or type(value) is int for value in config.values()):
+        raise UnsafeFileError("its config has a slice that is not of numbers.")
 
 
 def _refusal(module: str | None, name: str, called: Any) -> str:

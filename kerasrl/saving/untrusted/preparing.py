@@ -110,7 +110,7 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
 
 def _is_layer(node: dict[str, Any]) -> bool:
     named = isinstance(node.get("config"), dict) and "name" in node["config"]
-    return named and node.get("class_name", "Policy") != "Policy"
+    return named and node.get("class_name") not in (None, "Policy", "DTypePolicy")
 
 
 def _identical(node: dict[str, Any]) -> str:

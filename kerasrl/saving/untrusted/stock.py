@@ -41,13 +41,36 @@ _NAMES = {
     "keras.mixed_precision": "Policy",
 }
 
+# Keras 3's operations between layers: they compute with tensors, as those of Keras 2 that
+# `operations` names, and what comes out is of a size that is checked before it is computed.
+_OPERATIONS_3 = {
+    "numpy": """
+        Absolute Add All Any Argmax Argmin Ceil Clip Concatenate Cos Divide Equal Exp ExpandDims
+        Expm1 Floor GetItem Greater GreaterEqual Less LessEqual Log Log1p LogicalAnd LogicalNot
+        LogicalOr Matmul Max Maximum Mean Min Minimum Mod Multiply Negative NotEqual OnesLike Power
+        Prod Reciprocal Reshape Round Sign Sin Sqrt Square Squeeze Stack Std Subtract Sum Tanh
+        Transpose TrueDivide Var Where ZerosLike
+    """,
+    "nn": """
+        Elu Gelu LeakyRelu LogSoftmax Relu Relu6 Selu Sigmoid Silu Softmax Softplus Softsign
+        TanhShrink
+    """,
+    "math": "Logsumexp Rsqrt",
+    "core": "Cast StopGradient",
+}
+
 _OPERATIONS = "TFOpLambda SlicingOpLambda"  # Which ones, `operations` says.
 
-# The module, the class's name and the registered name, as Keras 2.15 writes them.
+# The module, the class's name and the registered name, as Keras 2.15 writes them, and `canonical`.
 CLASSES: frozenset[tuple[str, str, str | None]] = frozenset(
     {(module, name, None) for module, names in _NAMES.items() for name in names.split()}
     | {
         *[("keras.src.layers.core.tf_op_layer", name, name) for name in _OPERATIONS.split()],
+        *[
+            (f"keras.src.ops.{module}", name, name)
+            for module, names in _OPERATIONS_3.items()
+            for name in names.split()
+        ],
         ("keras.src.engine.functional", "Functional", "Functional"),
         (
             "keras.src.mixed_precision.loss_scale_optimizer",
@@ -56,7 +79,15 @@ CLASSES: frozenset[tuple[str, str, str | None]] = frozenset(
         ),
     }
 )
-LAYERS = frozenset([*_LAYERS.split(), *_OPERATIONS.split(), "Sequential", "Functional"])
+LAYERS = frozenset(
+    [
+        *_LAYERS.split(),
+        *_OPERATIONS.split(),
+        *" ".join(_OPERATIONS_3.values()).split(),
+        "Sequential",
+        "Functional",
+    ]
+)
 
 _ACTIVATIONS = """
     elu exponential gelu hard_sigmoid linear mish relu selu sigmoid softmax softplus softsign swish
