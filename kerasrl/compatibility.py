@@ -37,7 +37,7 @@ STATEFUL: tuple[type, ...] = (
 )
 
 #: What keeps the state of random numbers, for dropout and the like: a class of its own in Keras 3.
-RANDOM_STATES: tuple[type, ...] = (keras.random.SeedGenerator,) if KERAS_3 else ()
+RANDOM_STATES: tuple[type[Any], ...] = (keras.random.SeedGenerator,) if KERAS_3 else ()
 
 #: Arguments of `keras.Model.save` that ask for a `.keras` file: there is nothing else in Keras 3,
 #: and "keras" is h5 in some threads of Keras 2.

@@ -13,11 +13,19 @@ import tensorflow as tf
 
 
 class ResumableModel(keras.Model):
-    """A model whose `fit` may begin in the middle of an epoch.
+    """A model whose `fit` may begin in the middle of an epoch, and whose layers may be replaced.
 
-    Keras has a public argument for the epoch to begin with, but none for the step in it; it asks
-    this method for both, when all callbacks have begun.
+    Keras has a public argument for the epoch to begin with, but none for the step in it; it asks a
+    method for both, when all callbacks have begun. Keras 3 goes on to count a layer among a model's
+    when the attribute that it was set as has another value.
     """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get(name)
+        super().__setattr__(name, value)
+        replaced = isinstance(before, keras.layers.Layer) and before is not value
+        if replaced and hasattr(self, "_tracker") and not _has(self, before):
+            self._tracker.untrack(before)
 
     def initial_counters(
         self, initial_epoch: int, steps_per_epoch: int | None
@@ -32,6 +40,10 @@ class ResumableModel(keras.Model):
         return counters or super()._maybe_load_initial_counters_from_ckpt(
             steps_per_epoch, initial_epoch
         )
+
+
+def _has(model: keras.Model, layer: keras.layers.Layer) -> bool:
+    return any(value is layer for value in vars(model).values())
 
 
 def in_turn(callbacks: keras.callbacks.CallbackList) -> None:
@@ -70,6 +82,16 @@ def sharing_objects() -> AbstractContextManager[None]:
     from keras.src.saving.serialization_lib import ObjectSharingScope
 
     return ObjectSharingScope()
+
+
+def forget_unmade_variables() -> None:
+    """Has Keras 3 forget the variables that it was about to make when an error came.
+
+    It would try to make them with those of the next model, and fail. Keras 2 has no such list.
+    """
+    from keras.src.backend.common import global_state
+
+    global_state.set_global_attribute("uninitialized_variables", [])
 
 
 def checkpoint_messages() -> tuple[Any, Any]:

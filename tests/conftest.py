@@ -39,6 +39,8 @@ def pytest_runtest_setup(item):
         pytest.skip("there is no Reverb on this stack")
     if item.get_closest_marker("keras_2") and KERAS_3:
         pytest.skip("this is Keras 3")
+    if item.get_closest_marker("keras_3") and not KERAS_3:
+        pytest.skip("this is Keras 2")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -161,11 +163,11 @@ def make_agent(tiny_env):
 
     def network(inputs, outputs):
         return keras.Sequential(
-            [keras.Input(inputs), keras.layers.Dense(8, "tanh"), keras.layers.Dense(outputs)]
+            [keras.Input((inputs,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(outputs)]
         )
 
     def critic(size, outputs=1):
-        observation, action = keras.Input((4,)), keras.Input(size)
+        observation, action = keras.Input((4,)), keras.Input((size,))
         hidden = keras.layers.Concatenate()([observation, action])
         hidden = keras.layers.Dense(8, "tanh")(hidden)
         return keras.Model([observation, action], keras.layers.Dense(outputs)(hidden))

@@ -46,7 +46,9 @@ class Numbered(keras.layers.Layer):
         self.parts = {2: Dense(4), 1: Dense(4, "tanh")}
 
     def build(self, input_shape):
-        self.scales = [self.add_weight(name="scale", shape=(4,), initializer="ones") for _ in range(2)]
+        self.scales = [
+            self.add_weight(name="scale", shape=(4,), initializer="ones") for _ in range(2)
+        ]
         self.fixed = self.add_weight(name="fixed", shape=(4,), initializer="ones", trainable=False)
 
     def call(self, inputs):
@@ -119,7 +121,7 @@ def pairs(*layers):
 
 def nested(*layers, inputs=4):
     """The layers as a model of their own."""
-    return keras.Sequential([keras.Input(inputs), *layers])
+    return keras.Sequential([keras.Input((inputs,)), *layers])
 
 
 def frozen(layer, *path):

@@ -64,6 +64,14 @@ def test_a_list_without_timing_keeps_no_times():
     assert times(private.in_turn) == {}
 
 
+def test_a_layer_that_was_replaced_is_no_more_among_a_models():
+    model, first, second = Resumed(), keras.layers.Dense(1), keras.layers.Dense(1)
+    model.other = model.dense
+    model.dense = first
+    model.dense = second
+    assert [id(layer) for layer in model.layers] == [id(model.other), id(second)]
+
+
 def test_a_network_has_the_name_that_it_was_given():
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="one")
     private.rename(network, "other")
@@ -75,6 +83,26 @@ def test_the_loss_scale_is_a_variable_that_can_be_set():
     optimizer = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD())
     private.loss_scale(optimizer).assign(128.0)
     assert float(optimizer.loss_scale) == 128.0
+
+
+@pytest.mark.keras_3
+def test_variables_that_were_about_to_be_made_are_forgotten():
+    class Fails(keras.layers.Layer):
+        def call(self, inputs):
+            self.dense = keras.layers.Dense(1)
+            self.dense(inputs)
+            raise ZeroDivisionError
+
+    class Late(keras.layers.Layer):
+        def call(self, inputs):
+            self.dense = keras.layers.Dense(1)
+            return self.dense(inputs)
+
+    with pytest.raises(ZeroDivisionError):
+        Fails()(keras.Input((2,)))
+    private.forget_unmade_variables()
+    inputs = keras.Input((2,))
+    assert len(keras.Model(inputs, Late()(inputs)).weights) == 2
 
 
 @pytest.mark.reverb

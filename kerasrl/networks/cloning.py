@@ -157,7 +157,8 @@ def _classes_of(source: keras.Model) -> dict[str, type]:
 @contextlib.contextmanager
 def _policy_of(layer: keras.layers.Layer) -> Iterator[None]:
     """Has what a layer makes within itself be of the policy that it was made under."""
-    before, policy = keras.mixed_precision.global_policy(), layer.dtype_policy
+    before = keras.mixed_precision.global_policy()
+    policy = getattr(layer, "dtype_policy", before)  # Operations of Keras 3 have none.
     if policy.name == before.name:
         yield
         return

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrl.networks.inner_layers import build_in_turn
+
 
 @keras.saving.register_keras_serializable("kerasrl")
 class DuelingHead(keras.layers.Layer):
@@ -24,6 +26,12 @@ class DuelingHead(keras.layers.Layer):
         self.num_actions = num_actions
         self.value = keras.layers.Dense(1, dtype=self.variable_dtype)
         self.advantage = keras.layers.Dense(num_actions, dtype=self.variable_dtype)
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the layers within."""
+        for layer in (self.advantage, self.value):
+            build_in_turn([layer], input_shape)
+        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float features `[B, D]` to float action values `[B, num_actions]`."""

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from kerasrl.compatibility import UNCAST
+from kerasrl.networks.inner_layers import build_in_turn
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -42,6 +43,11 @@ class GaussianHead(keras.layers.Layer):
             initializer=keras.initializers.Constant(log_std),
             **UNCAST,
         )
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the layers within."""
+        build_in_turn([self.mean], input_shape)
+        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float features `[B, D]` to means and logarithms of deviations, `[B, 2 * size]`."""

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.errors import ArgumentError
+from kerasrl.networks.inner_layers import build_in_turn
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -40,6 +41,11 @@ class DiscreteValuedHead(keras.layers.Layer):
         self.num_atoms = num_atoms
         self.atoms = np.linspace(minimum, maximum, num_atoms, dtype=np.float32)
         self.logits = keras.layers.Dense(num_atoms, dtype=self.variable_dtype)
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the layers within."""
+        build_in_turn([self.logits], input_shape)
+        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float features `[..., D]` to logits `[..., N]`."""

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from kerasrl.errors import ArgumentError
+from kerasrl.networks.inner_layers import build_in_turn
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -52,6 +53,13 @@ class LayerNormMLP(keras.layers.Layer):
             _dense(width, function, self.dtype_policy)
             for width, function in zip(self.units[1:], activations, strict=True)
         ]
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the layers within."""
+        hidden = build_in_turn([self.first], input_shape)
+        self.normalization.build((None, self.units[0]))
+        build_in_turn(self.stack, hidden)
+        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float `[..., D]` to float `[..., units[-1]]`."""

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrl.networks.inner_layers import build_in_turn
+
 
 @keras.saving.register_keras_serializable("kerasrl")
 class MLP(keras.layers.Layer):
@@ -37,6 +39,11 @@ class MLP(keras.layers.Layer):
             )
             for width in self.units
         ]
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the layers within."""
+        build_in_turn(self.stack, input_shape)
+        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float `[..., D]` to float `[..., units[-1]]`."""

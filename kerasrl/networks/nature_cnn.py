@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from kerasrl.errors import NetworkError
+from kerasrl.networks.inner_layers import build_in_turn
 
 
 @keras.saving.register_keras_serializable("kerasrl")
@@ -29,6 +30,11 @@ class NatureCNN(keras.layers.Layer):
             keras.layers.Flatten(dtype=self.dtype_policy),
             keras.layers.Dense(512, "relu", dtype=self.dtype_policy),
         ]
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the layers within."""
+        build_in_turn(self.stack, input_shape)
+        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps uint8 images `[B, height, width, channels]` to float features `[B, 512]`.

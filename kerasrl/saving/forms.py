@@ -89,7 +89,7 @@ def _as_keras_2(node: dict[str, Any]) -> Any:
         config = connections.as_by_keras_2(config)
     if not str(node.get("module")).startswith("keras"):
         return _with(node, config=config)
-    node, config = _plain(node), _plain(config)
+    node, config = _plain(node), _with_activations(_plain(config), "silu", "swish")
     if name == "Functional":
         return _with(node, module=_FUNCTIONAL[2], config=config)
     if "learning_rate" in config:
@@ -115,6 +115,8 @@ def _as_keras_3(node: dict[str, Any]) -> dict[str, Any]:
     name, config = node["class_name"], node["config"]
     if name in ("TFOpLambda", "SlicingOpLambda"):
         raise _cannot_be_read(f"tf.{config.get('function')}", 2, 3)
+    if str(node.get("module")).startswith("keras"):
+        config = _with_activations(config, "swish", "silu")
     if connections.is_network(config):
         config = connections.as_by_keras_3(config)
     if name == "Policy":
@@ -146,6 +148,11 @@ def _readable_by_keras_2(node: dict[str, Any]) -> dict[str, Any]:
             "and Keras 2 cannot read. Make the call in a layer of your own, and save it again."
         )
     return node
+
+
+def _with_activations(config: dict[str, Any], name: str, other: str) -> dict[str, Any]:
+    """The config with another name for an activation that has two."""
+    return {k: other if k.endswith("activation") and v == name else v for k, v in config.items()}
 
 
 def _attention_by_keras_2(

@@ -58,10 +58,10 @@ def load(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = N
     with reading(path):
         archive = read_archive(path)
         check_versions(archive)
-        arrays = read_arrays(archive.weights)
         custom_objects = dict(custom_objects or {})
         config = canonical(archive.config)
         check_config(config, custom_objects)
+        arrays = read_arrays(archive.weights)
         agent = _made(config, arrays, custom_objects)
         put(agent, matched(agent, arrays))
         return agent

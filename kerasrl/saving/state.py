@@ -19,8 +19,10 @@ import numpy as np
 from kerasrl.compatibility import RANDOM_STATES, STATEFUL, variables_of
 from kerasrl.errors import SaveError
 
-# What every layer has leads nowhere, or where other attributes lead; some of it warns.
-_UNVISITED = frozenset(dir(keras.layers.Layer())) - {"metrics"} | {"state_updates"}
+# What every layer has leads nowhere, or where other attributes lead; some of it warns. Keras 3 has
+# operations, which are a network's layers and those within them.
+_UNVISITED = frozenset(dir(keras.layers.Layer())) - {"metrics"} | {"operations", "state_updates"}
+_LISTED = (keras.optimizers.Optimizer, keras.metrics.Metric)
 
 
 def arrays(root: keras.Model) -> dict[str, np.ndarray]:
@@ -30,7 +32,7 @@ def arrays(root: keras.Model) -> dict[str, np.ndarray]:
         dict from names, such as `"layers/dense/vars/0"`, to the arrays.
     """
     return {
-        f"{path}{key}": np.array(value)
+        f"{path}{key}": np.array(value.numpy() if hasattr(value, "numpy") else value)
         for path, owner in _owners(root, "", set())
         for key, value in _own(owner).items()
     }
@@ -107,8 +109,8 @@ def _own(owner: Any) -> dict[str, Any]:
     """The variables of an object itself, by their names within it."""
     if isinstance(owner, RANDOM_STATES):
         return {"state": owner.state}
-    if isinstance(owner, keras.optimizers.Optimizer):
-        return {f"vars/{i}": variable for i, variable in enumerate(variables_of(owner))}
+    if isinstance(owner, _LISTED):
+        return {f"vars/{i}": variable for i, variable in enumerate(_listed(owner))}
     store: dict[str, Any] = {}
     if hasattr(owner, "save_own_variables"):
         owner.save_own_variables(store)
@@ -118,11 +120,16 @@ def _own(owner: Any) -> dict[str, Any]:
 def _set_own(owner: Any, values: dict[str, np.ndarray]) -> None:
     if isinstance(owner, RANDOM_STATES):
         owner.state.assign(values["state"])
-    elif isinstance(owner, keras.optimizers.Optimizer):
-        for variable, value in zip(variables_of(owner), values.values(), strict=True):
+    elif isinstance(owner, _LISTED):
+        for variable, value in zip(_listed(owner), values.values(), strict=True):
             variable.assign(value)
     else:
         owner.load_own_variables({key.removeprefix("vars/"): v for key, v in values.items()})
+
+
+def _listed(owner: Any) -> list[Any]:
+    """The variables of an optimizer or a metric, which Keras 3 does not save."""
+    return variables_of(owner) if isinstance(owner, keras.optimizers.Optimizer) else owner.variables
 
 
 def _snake_case(name: str) -> str:

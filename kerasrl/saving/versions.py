@@ -13,18 +13,26 @@ from kerasrl.version import __version__
 
 
 def check_versions(archive: Archive) -> None:
-    """Raises `MismatchError` if a file was written by a newer kerasrl or Keras."""
+    """Raises `MismatchError` if a file was written by a newer kerasrl or Keras.
+
+    Of Keras 2 and 3 neither is newer, as each can read what the other has written.
+    """
     written = {"kerasrl": _kerasrl(archive), "keras": archive.metadata.get("keras_version")}
     here = {"kerasrl": __version__, "keras": keras.__version__}
     rows = [
         (name, here[name], version)
         for name, version in written.items()
-        if _numbers(version) > _numbers(here[name])
+        if _is_newer(name, _numbers(version), _numbers(here[name]))
     ]
     if rows:
         raise MismatchError(
             f"it was written by a newer version:\n{table(rows)}\nUse that version to load it."
         )
+
+
+def _is_newer(name: str, written: tuple[int, int], here: tuple[int, int]) -> bool:
+    of_other_stack = name == "keras" and {written[0], here[0]} == {2, 3}
+    return not of_other_stack and written > here
 
 
 def _kerasrl(archive: Archive) -> Any:

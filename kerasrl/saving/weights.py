@@ -5,7 +5,6 @@ The HDF5 library is kept from writing to disks: when one is full, it ends the pr
 
 import io
 import re
-from typing import Any
 
 import h5py
 import numpy as np

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 
 from kerasrl import saving
-from kerasrl.compatibility import steps_per_execution
-from kerasrl.errors import ArgumentError
+from kerasrl.compatibility import KERAS_3, steps_per_execution
+from kerasrl.errors import ArgumentError, LoadError
 from kerasrl.networks import Target
 from kerasrl.networks.pairing import freeze, frozen
 from kerasrl.training import building, constructing, exporting, opening, precision
@@ -167,7 +167,15 @@ class Persistent(Batchwise, saving.Savable):
             store[name] = variable.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        """Sets what `save_own_variables` has saved."""
+        """Sets what `save_own_variables` has saved.
+
+        Raises:
+            LoadError: when Keras 3 loads the agent, which looks for variables by other names.
+        """
+        if KERAS_3 and not isinstance(store, dict):
+            raise LoadError(
+                "agents are loaded with kerasrl.load, and their weights with load_weights."
+            )
         arrays = {name: store[name] for name in store.keys()}  # noqa: SIM118
         for name, variable in precision.named_scales(self).items():
             if name in arrays:

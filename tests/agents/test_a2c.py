@@ -152,7 +152,7 @@ def test_normalisation_adapts_to_what_was_observed_while_collecting(autoreset, t
     observation = {"position": np.float32([[2, 5, 9]]), "gear": np.array([1])}
     expected = agent.critic(observation)
     agent.save(tmp_path / "agent.keras")
-    loaded = keras.models.load_model(tmp_path / "agent.keras")
+    loaded = kerasrl.load(tmp_path / "agent.keras")
     np.testing.assert_array_equal(loaded.critic(observation), expected)
     np.testing.assert_array_equal(loaded(observation), agent(observation))
     first.means[index].assign_add([1.0, 1.0, 1.0])

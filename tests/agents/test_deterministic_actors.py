@@ -174,7 +174,7 @@ def test_a_short_fit_in_pendulum(agent_class, tmp_path):
         assert 220 < int(normalizer.count) <= 240
         assert 1 < float(normalizer.variances[0][2]) < 64  # Of the angular velocity.
     agent.save(tmp_path / "agent.keras")
-    loaded = keras.models.load_model(tmp_path / "agent.keras")
+    loaded = kerasrl.load(tmp_path / "agent.keras")
     observation = np.float32([[1, 0, 3], [0.6, 0.8, -5]])
     np.testing.assert_allclose(
         loaded.predict(observation, verbose=0), agent.predict(observation, verbose=0), rtol=1e-5
@@ -211,7 +211,7 @@ def test_a_saved_agent_goes_on_as_if_nothing_had_happened(
     if steps:
         agent.fit(batches(agent, count=steps), callbacks=[update], verbose=0)
     agent.save(tmp_path / "agent.keras")
-    loaded = keras.models.load_model(tmp_path / "agent.keras")
+    loaded = kerasrl.load(tmp_path / "agent.keras")
     assert [target.name for target in loaded.targets] == [t.name for t in agent.targets]
     assert len(variables_of(loaded)) > len(loaded.get_weights()) + 2 * 8  # Two for each kernel.
     assert_equal(loaded, agent)
@@ -225,7 +225,7 @@ def test_a_saved_agent_goes_on_as_if_nothing_had_happened(
 def test_an_agent_that_was_never_used_is_saved_too(agent_class, tmp_path):
     agent = agent_class(discount=0.9)
     agent.save(tmp_path / "agent.keras")
-    loaded = keras.models.load_model(tmp_path / "agent.keras")
+    loaded = kerasrl.load(tmp_path / "agent.keras")
     assert not loaded.built
     assert loaded.get_config() == agent.get_config()
 

@@ -27,8 +27,8 @@ def sgd(rate):
 def linear_agent(tiny_env, space, observations, rates=(RATE, RATE), **arguments):
     """One whose actor and critics have no hidden layer."""
     size = space.shape[0]
-    actor = keras.Sequential([keras.Input(observations), keras.layers.Dense(size)])
-    inputs = [keras.Input(observations), keras.Input(size)]
+    actor = keras.Sequential([keras.Input((observations,)), keras.layers.Dense(size)])
+    inputs = [keras.Input((observations,)), keras.Input((size,))]
     value = keras.layers.Dense(1)(keras.layers.Concatenate()(inputs))
     agent = kerasrl.TD3(actor, keras.Model(inputs, value), discount=0.9, **arguments)
     agent.build(tiny_env(gym.spaces.Box(-1, 1, (observations,), np.float32), space))

@@ -118,7 +118,10 @@ def test_actor_critics_take_networks_of_several_inputs(
 
 
 def test_named_inputs_are_matched_by_name_not_by_order(tiny_env):
-    inputs = [keras.Input((2,), name="speed"), keras.Input((3,), name="place")]  # tf.nest: place first.
+    inputs = [
+        keras.Input((2,), name="speed"),
+        keras.Input((3,), name="place"),
+    ]  # tf.nest: place first.
     agent = kerasrl.DQN(keras.Model(inputs, inputs[0]))
     agent.build(tiny_env(PARTS))
     observation = {"place": np.zeros((2, 3), "f"), "speed": np.float32([[0, 1], [1, 0]])}
@@ -187,7 +190,9 @@ def test_layers_need_not_be_registered(batches, tiny_env, kind, layer):
             r"q_network must map float32\[None, 4\] to .*; calling it failed with",
         ),
         (
-            lambda: kerasrl.DQN(keras.Sequential([keras.Input((4,)), keras.layers.RepeatVector(2)])),
+            lambda: kerasrl.DQN(
+                keras.Sequential([keras.Input((4,)), keras.layers.RepeatVector(2)])
+            ),
             r"shape \[None, 2\]; received float32\[None, 2, 4\]",
         ),
     ],

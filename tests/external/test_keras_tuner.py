@@ -22,7 +22,11 @@ TUNERS = {
 def build(hp):
     agent = kerasrl.DQN(
         keras.Sequential(
-            [keras.Input((4,)), keras.layers.Dense(hp.Choice("units", [4, 8])), keras.layers.Dense(2)]
+            [
+                keras.Input((4,)),
+                keras.layers.Dense(hp.Choice("units", [4, 8])),
+                keras.layers.Dense(2),
+            ]
         )
     )
     agent.build("CartPole-v1")

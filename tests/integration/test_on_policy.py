@@ -239,7 +239,7 @@ def test_an_agent_comes_back_whole(make_agent, tiny_env, tmp_path, kind):
     arguments = {"batch_size": batch_size, "callbacks": [collector], "verbose": 0}
     agent.fit(env, steps_per_epoch=3, **arguments)
     agent.save(tmp_path / "agent.keras")
-    loaded = keras.models.load_model(tmp_path / "agent.keras")
+    loaded = kerasrl.load(tmp_path / "agent.keras")
     assert type(loaded) is type(agent)
     assert loaded.get_compile_config() == agent.get_compile_config()
     for key, value in agent.get_config().items():

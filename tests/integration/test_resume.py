@@ -18,7 +18,7 @@ from kerasrl.callbacks import Checkpoint, Collect, CollectEpisodes, CollectRollo
 what, directory = WHAT, DIRECTORY
 
 def network(outputs, *sizes):
-    inputs = [keras.Input(size) for size in sizes]
+    inputs = [keras.Input((size,)) for size in sizes]
     joint = keras.layers.Concatenate()(inputs) if len(inputs) > 1 else inputs[0]
     hidden = keras.layers.Dense(16, "tanh")(joint)
     inputs = inputs if len(inputs) > 1 else inputs[0]

@@ -346,14 +346,16 @@ def test_twenty_exports_leave_nothing_behind(tmp_path):
     def left():
         gc.collect()
         graphs = sum(isinstance(thing, tf.Graph) for thing in gc.get_objects())
-        return graphs, len(os.listdir("/proc/self/fd")), os.listdir(tmp_path)
+        return graphs, len(os.listdir("/proc/self/fd"))
 
     agent.export_policy(tmp_path / "policy")
     before, files = left(), len(contents(tmp_path))
     attributes = set(vars(agent))
     for _ in range(20):
         agent.export_policy(tmp_path / "policy")
-    assert left() == before
+    # What tests before this one left may go in the meantime.
+    assert np.less_equal(left(), before).all()
+    assert os.listdir(tmp_path) == ["policy"]
     assert len(contents(tmp_path)) == files == 5
     assert set(vars(agent)) == attributes
 

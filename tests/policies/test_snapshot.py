@@ -110,7 +110,12 @@ def normalised():
 
 def recurrent():
     return keras.Sequential(
-        [keras.Input((3,)), keras.layers.Reshape((3, 1)), keras.layers.GRU(4), keras.layers.Dense(2)]
+        [
+            keras.Input((3,)),
+            keras.layers.Reshape((3, 1)),
+            keras.layers.GRU(4),
+            keras.layers.Dense(2),
+        ]
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import kerasrl
+from kerasrl.compatibility import variables_of
 from kerasrl.saving.weights import arrays_of
 
 WEIGHTS = "model.weights.h5"
@@ -122,7 +123,7 @@ def shuffled():
         for name, optimized in agent.optimized_variables().items():
             optimizer = getattr(agent, name)
             optimizer.build(optimized)
-            variables += optimizer.variables
+            variables += variables_of(optimizer)
             if not _has_schedule(optimizer):
                 optimizer.learning_rate = rng.uniform(0.01, 0.02)
         for variable in variables:

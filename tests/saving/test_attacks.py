@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import kerasrl
+from kerasrl.compatibility import KERAS_3
 from kerasrl.errors import LoadError, UnsafeFileError
-from kerasrl.saving.forms import canonical
+from kerasrl.saving.forms import canonical, native
 from kerasrl.saving.untrusted.stock import ACTIVATIONS, CLASSES
 
 WEIGHTS = "model.weights.h5"
@@ -207,6 +208,7 @@ def test_a_pickle_is_not_read(forge, tmp_path):
 
 
 @pytest.mark.fault(62)
+@pytest.mark.keras_2
 def test_a_lambda_in_a_legacy_file_does_not_run(tmp_path):
     song = str(tmp_path / "song")
     model = keras.Sequential(
@@ -390,6 +392,7 @@ def test_layers_larger_than_the_file_are_refused_before_they_are_made(kind, forg
     path = forge.with_network(*BOMBS[kind])
     before = _most_memory()
     rule = "variables of|tensors of|exhaust|integers|steps|pools|called|incompatible with the layer"
+    rule += "|must map|infer the output shape"  # Of what Keras 3 finds to be wrong before that.
     with pytest.raises(LoadError, match=rule):
         kerasrl.load(path)
     assert _most_memory() - before < 2**27
@@ -548,7 +551,7 @@ def test_connections_that_can_never_be_made_end(kind, forge):
         else:
             layers[1]["inbound_nodes"] = [[[layers[source]["name"], number, 0, {}]]]
 
-    with pytest.raises(UnsafeFileError, match="cannot be connected"):
+    with pytest.raises(LoadError, match="cannot be connected|has loops or disconnected nodes"):
         kerasrl.load(forge.with_config(change))
 
 
@@ -597,7 +600,7 @@ def test_every_class_of_the_list_is_named_as_keras_names_it():
         "Permute": {"dims": (1,)},
         "Activation": {"activation": "relu"},
         "Rescaling": {"scale": 1.0},
-        "Policy": {"name": "float32"},
+        "Policy": {"name": "mixed_float16"},
         "PiecewiseConstantDecay": {"boundaries": [1], "values": [1.0, 2.0]},
         "Dropout": {"rate": 0.1},
     }
@@ -611,6 +614,8 @@ def test_every_class_of_the_list_is_named_as_keras_names_it():
         ) or module.startswith("keras.src.ops"):
             continue
         place = keras
+        if KERAS_3 and name == "ThresholdedReLU":
+            continue
         for part in [] if module.startswith("keras.src") else module.split(".")[1:]:
             place = getattr(place, part)
         if name == "LossScaleOptimizerV3":
@@ -623,7 +628,10 @@ def test_every_class_of_the_list_is_named_as_keras_names_it():
 
 def test_every_activation_of_the_list_is_one_of_keras():
     for name in ACTIVATIONS:
-        assert keras.activations.serialize(keras.activations.get(name)) == name
+        made = {"class_name": "Dense", "config": {"activation": name}, "module": "keras.layers"}
+        here = native(made)["config"]["activation"]
+        found = getattr(keras.activations, here, None)
+        assert (found is None and not KERAS_3) or keras.activations.get(here) is found
 
 
 def _made(found, given, defaults):

@@ -11,8 +11,10 @@ import pytest
 import tensorflow as tf
 
 import kerasrl
+from kerasrl.compatibility import KERAS_3, variables_of
 from kerasrl.envs import EnvSpec
 from kerasrl.errors import LoadError, MismatchError, UnsafeFileError
+from kerasrl.saving.forms import canonical
 
 KINDS = ["a2c", "d4pg", "ddpg", "dqn", "ppo", "reinforce", "sac", "td3"]
 Dense, Input, Sequential = keras.layers.Dense, keras.Input, keras.Sequential
@@ -43,10 +45,14 @@ def test_an_agent_comes_back_and_goes_on_as_if_nothing_had_been(
     if kind in ("a2c", "ppo", "reinforce"):
         data = tf.data.Dataset.from_tensor_slices(examples(agent)).batch(4)
     path = saved(agent)
-    loaded, by_keras = kerasrl.load(path), keras.models.load_model(path)
+    loaded = kerasrl.load(path)
     assert type(loaded) is type(agent)
     assert same_state(agent, loaded)
-    assert same_state(agent, by_keras)
+    if KERAS_3:
+        with pytest.raises(ValueError, match="agents are loaded with kerasrl.load"):
+            keras.models.load_model(path)
+    else:
+        assert same_state(agent, keras.models.load_model(path))
     assert loaded.get_compile_config() == agent.get_compile_config()
     assert loaded.get_build_config() == agent.get_build_config()
     observation = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
@@ -89,10 +95,11 @@ def test_a_loaded_agent_evaluates_the_same_and_fits_on(saved, make_agent, tiny_e
     ids=["exponential", "cosine", "momentum", "rmsprop", "lion", "loss scale"],
 )
 def test_optimizers_come_back_with_their_schedules(optimizer, saved, shuffled, same_state):
-    agent = built(kerasrl.DQN(Sequential([Input(4), Dense(2)])), optimizer=optimizer())
+    agent = built(kerasrl.DQN(Sequential([Input((4,)), Dense(2)])), optimizer=optimizer())
     loaded = kerasrl.load(saved(shuffled(agent)))
     assert same_state(agent, loaded)
-    assert loaded.get_compile_config() == agent.get_compile_config()
+    one, other = (canonical(each.get_compile_config()) for each in (loaded, agent))
+    assert one == other
 
 
 def test_weights_that_a_schedule_set_come_back(saved, tiny_env, make_agent, small_replay):
@@ -115,25 +122,25 @@ def test_weights_that_a_schedule_set_come_back(saved, tiny_env, make_agent, smal
 
 
 def _layers():
-    layers, inputs = keras.layers, Input(4)
+    layers, inputs = keras.layers, Input((4,))
     x = layers.Reshape((2, 2))(inputs)
     x = layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True))(x)
     x = layers.TimeDistributed(Dense(3, "selu", kernel_regularizer="l2"))(x)
     x = layers.MultiHeadAttention(2, 3)(x, x)
     x = layers.Dropout(0.1)(layers.BatchNormalization()(layers.Flatten()(x)))
     x = Dense(5, keras.layers.LeakyReLU(0.2), kernel_constraint="max_norm")(x)
-    return keras.Model(inputs, Dense(2, tf.nn.silu)(layers.PReLU()(x)))
+    return keras.Model(inputs, Dense(2, "swish")(layers.PReLU()(x)))
 
 
 def _ours():
-    networks, inputs = kerasrl.networks, Input(4)
+    networks, inputs = kerasrl.networks, Input((4,))
     x = networks.LayerNormMLP((8, 6))(networks.ObservationNormalization()(inputs))
     x = networks.DuelingHead(2)(networks.MLP((4,), "gelu")(x))
     return keras.Model(inputs, networks.ClipToSpec(-9.0, 9.0)(x))
 
 
 def _twice():
-    inputs = Input(4)
+    inputs = Input((4,))
     inner, head = Sequential([Dense(8), Dense(8)]), Dense(2)
     return keras.Model(
         inputs, keras.layers.Add()([head(inner(inputs)), head(Dense(8, "relu")(inputs))])
@@ -141,7 +148,7 @@ def _twice():
 
 
 def _trained_before():
-    network = Sequential([Input(4), Dense(2)])
+    network = Sequential([Input((4,)), Dense(2)])
     network.compile("adam", "mse", metrics=["mae"])
     network.fit(np.zeros((4, 4)), np.zeros((4, 2)), verbose=0)
     return network
@@ -188,11 +195,11 @@ def test_nested_spaces_come_back(saved, shuffled, same_state):
 
 @pytest.mark.parametrize("shared", ["layer", "ours", "model"])
 def test_a_layer_that_two_networks_share_is_one_again(shared, saved, shuffled, same_state):
-    inputs = Input(4)
+    inputs = Input((4,))
     torso = {
         "layer": Dense(8, "tanh"),
         "ours": kerasrl.networks.MLP((8,)),
-        "model": Sequential([Input(4), Dense(8), Dense(8)]),
+        "model": Sequential([Input((4,)), Dense(8), Dense(8)]),
     }[shared]
     actor = keras.Model(inputs, Dense(2)(torso(inputs)))
     critic = keras.Model(inputs, Dense(1)(torso(inputs)))
@@ -205,7 +212,7 @@ def test_a_layer_that_two_networks_share_is_one_again(shared, saved, shuffled, s
 
 def test_which_layers_are_shared_must_be_clear(saved):
     def network(layer, outputs):
-        return keras.Model(inputs := Input(4), Dense(outputs)(layer(inputs)))
+        return keras.Model(inputs := Input((4,)), Dense(outputs)(layer(inputs)))
 
     class Three(kerasrl.A2C):
         def __init__(self, first, **arguments):
@@ -239,7 +246,7 @@ def test_an_agent_that_is_not_built_or_not_compiled_comes_back_so(saved, same_st
 
 def test_slots_are_saved_before_the_first_step_too(saved, make_agent):
     loaded = kerasrl.load(saved(make_agent("dqn", {"optimizer": keras.optimizers.Adam()})))
-    assert len(loaded.optimizer.variables) == 1 + 2 * 4
+    assert len(variables_of(loaded.optimizer)) == 1 + 2 * 4
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -272,14 +279,14 @@ class OtherDQN(kerasrl.DQN):
 
 CUSTOM = {
     "registered model": (lambda: kerasrl.DQN(Named(2)), {"Named": Named}),
-    "layer": (lambda: kerasrl.DQN(Sequential([Input(4), Halve(), Dense(2)])), {"Halve": Halve}),
+    "layer": (lambda: kerasrl.DQN(Sequential([Input((4,)), Halve(), Dense(2)])), {"Halve": Halve}),
     "function": (
-        lambda: kerasrl.PPO(Sequential([Input(4), Dense(2, double)])),
+        lambda: kerasrl.PPO(Sequential([Input((4,)), Dense(2, double)])),
         {"double": double},
     ),
-    "agent": (lambda: OtherDQN(Sequential([Input(4), Dense(2)])), {"OtherDQN": OtherDQN}),
+    "agent": (lambda: OtherDQN(Sequential([Input((4,)), Dense(2)])), {"OtherDQN": OtherDQN}),
     "of Keras": (
-        lambda: kerasrl.DQN(Sequential([Input(4), keras.layers.EinsumDense("ab,bc->ac", 2)])),
+        lambda: kerasrl.DQN(Sequential([Input((4,)), keras.layers.EinsumDense("ab,bc->ac", 2)])),
         {"EinsumDense": keras.layers.EinsumDense},
     ),
 }
@@ -343,8 +350,8 @@ def test_an_agent_comes_back_on_several_replicas(run_python, tmp_path):
 @pytest.mark.parametrize("written", ["kerasrl", "keras"])
 def test_a_file_of_a_newer_version_is_refused(written, forge):
     if written == "keras":
-        members = {**forge.members(), "metadata.json": '{"keras_version": "2.16.1"}'}
-        path, rule = forge.write(members), r"keras +2\.15\.0 +2\.16\.1"
+        members = {**forge.members(), "metadata.json": '{"keras_version": "9.16.1"}'}
+        path, rule = forge.write(members), r"keras +\d+\.\d+\.\d+ +9\.16\.1"
     else:
         path, rule = forge.write(forge.members()), r"kerasrl +0\.\d+\.\d+ +7\.0\.0"
         with zipfile.ZipFile(path, "a") as archive:
@@ -358,6 +365,7 @@ def test_the_file_says_the_version(dqn_file):
         assert json.loads(archive.comment) == {"kerasrl": kerasrl.__version__}
 
 
+@pytest.mark.keras_2  # Keras 3 finds that the next layer was built for another size.
 @pytest.mark.fault(51)
 def test_weights_of_other_sizes_than_the_config_says_are_shown(forge):
     with pytest.raises(MismatchError) as raised:
@@ -368,7 +376,7 @@ def test_weights_of_other_sizes_than_the_config_says_are_shown(forge):
 
 
 def test_what_is_no_agent_says_so(tmp_path):
-    model = Sequential([Input(4), Dense(2)])
+    model = Sequential([Input((4,)), Dense(2)])
     model.save(tmp_path / "model.keras")
     with pytest.raises(LoadError, match="holds a Sequential, and no agent.*load_model"):
         kerasrl.load(tmp_path / "model.keras")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import kerasrl
+from kerasrl.compatibility import KERAS_3
 from kerasrl.errors import ArgumentError, ArgumentTypeError, SaveError
 from kerasrl.saving.weights import arrays_of
 
@@ -76,10 +77,12 @@ def test_weights_go_through_a_file_as_in_keras(make_agent, shuffled, same_state,
     for name, variables in other.optimized_variables().items():
         optimizer = getattr(other, name)
         optimizer.build(variables)
-        optimizer.learning_rate = getattr(agent, name).learning_rate  # No weight of Keras's.
+        optimizer.learning_rate = float(getattr(agent, name).learning_rate)  # No weight of Keras's.
     agent.save_weights(tmp_path / "agent.weights.h5")
     other.load_weights(tmp_path / "agent.weights.h5")
     assert same_state(agent, other)
+    if KERAS_3:  # It has names of its own.
+        return
     keras.Model.save_weights(agent, tmp_path / "keras.weights.h5")
     ours, theirs = (_datasets(tmp_path / f"{name}.weights.h5") for name in ("agent", "keras"))
     assert ours == theirs

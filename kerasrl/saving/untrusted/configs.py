@@ -212,7 +212,7 @@ class _WalkOfOwn(_Walk):
     """Goes over what the user is about to save, who can name all of it but for Lambdas later."""
 
     def _unknown(self, module: str | None, name: str, called: Any) -> Any:
-        if "lambda" in name.lower():
+        if "lambda" in name.lower() or _is_operation(module):
             return super()._unknown(module, name, called)
         return object
 
@@ -270,7 +270,18 @@ def _check_slice(node: dict[str, Any]) -> None:
         raise UnsafeFileError("its config has a slice that is not of numbers.")
 
 
+def _is_operation(module: str | None) -> bool:
+    """Whether it is what Keras 3 writes for an operation between layers."""
+    return str(module).startswith("keras.src.ops")
+
+
 def _refusal(module: str | None, name: str, called: Any) -> str:
+    if _is_operation(module):
+        return (
+            f"its config has the operation {name} between layers, which is not one of the plain "
+            "ones that a stranger's file may have. Do it in the call of a layer of your own, "
+            "registered with @keras.saving.register_keras_serializable(), and save it again."
+        )
     kind = f"the function {called}" if name == "function" else f"{module or ''}.{name}".strip(".")
     refusal = (
         f"its config asks for {kind}, which is neither kerasrl's nor one of the layers, optimizers "

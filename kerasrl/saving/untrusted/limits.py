@@ -9,7 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrl.compatibility import KERAS_3
 from kerasrl.errors import UnsafeFileError
+from kerasrl.private import forget_unmade_variables
 from kerasrl.saving.saved import Saved
 
 _SLACK = 2**20  # bytes, for counters that are not saved
@@ -53,6 +55,8 @@ def bounded_variables(nbytes: int, count: int) -> Iterator[None]:
         with tf.variable_creator_scope(make):
             yield
     except Exception as error:
+        if KERAS_3:
+            forget_unmade_variables()
         if refusal is None:
             raise
         raise refusal from error  # Keras makes another error of it, and a long one.
@@ -123,6 +127,8 @@ def check_call(network: keras.Model, inputs: Any) -> None:
 def _size(arguments: dict[str, Any]) -> int:
     initial = arguments.get("initial_value")
     shape = arguments.get("shape")
+    if shape is None and callable(initial):  # Keras 3 leaves it to what makes the initial value.
+        initial = tf.function(initial).get_concrete_function().structured_outputs
     shape = getattr(initial, "shape", None) if shape is None else shape
     shape = tf.TensorShape(() if shape is None else shape)
     if not shape.is_fully_defined():
@@ -146,10 +152,10 @@ def _check_work(network: str, nodes: dict[str, Any]) -> None:
 
 
 def _sizes(node: Any) -> Iterator[int]:
-    """The bytes of what comes out of a graph's node, where that is known."""
+    """The bytes of what comes out of a graph's node, of one where it is not known of how many."""
     if node.op != "ReadVariableOp":
         for shape in _shapes(node):
-            yield 4 * math.prod(shape) if min(shape, default=0) >= 0 else 0
+            yield 4 * math.prod(1 if size < 0 else size for size in shape)
 
 
 def _shapes(node: Any) -> list[list[int]]:

@@ -93,4 +93,8 @@ _ACTIVATIONS = """
     elu exponential gelu hard_sigmoid linear mish relu selu sigmoid softmax softplus softsign swish
     tanh
 """
-ACTIVATIONS = frozenset(_ACTIVATIONS.split())
+_ACTIVATIONS_3 = """
+    celu glu hard_shrink hard_silu hard_tanh leaky_relu log_sigmoid log_softmax relu6 soft_shrink
+    sparse_plus sparse_sigmoid squareplus tanh_shrink threshold
+"""
+ACTIVATIONS = frozenset([*_ACTIVATIONS.split(), *_ACTIVATIONS_3.split()])
