@@ -7,8 +7,12 @@ of its resolver. It has to load on any Python 3, and imports nothing that is not
 import platform
 import sys
 
-VERSIONS = ((3, 10), (3, 11))
-PLATFORM = ("Linux", "x86_64")
+VERSIONS = ((3, 10), (3, 11), (3, 12), (3, 13))
+RANGE = "3.10 to 3.13"
+
+# Where Reverb can be installed; everywhere else kerasrl does without.
+REVERB_VERSIONS = ((3, 10), (3, 11))
+REVERB_PLATFORM = ("Linux", "x86_64")
 
 
 def problem(python: tuple, system: str, machine: str) -> str:
@@ -19,19 +23,14 @@ def problem(python: tuple, system: str, machine: str) -> str:
         system: the operating system, as `platform.system` names it.
         machine: the architecture, as `platform.machine` names it.
     """
+    if tuple(python) in VERSIONS:
+        return ""
     here = f"Python {python[0]}.{python[1]} on {system or 'an unknown system'} {machine}"
-    if (system, machine) != PLATFORM:
-        return (
-            f"kerasrl needs Linux x86-64, as Reverb has no wheels for others; this is {here}. "
-            "Use a Linux x86-64 machine or container."
-        )
-    if tuple(python) not in VERSIONS:
-        return (
-            "kerasrl needs Python 3.10 or 3.11, as Reverb and TensorFlow 2.15 have no wheels for "
-            f"others; this is {here}. Install one, for instance with uv: `uv python install 3.11`, "
-            'and write "$(uv python find 3.11)" in the place of python3.'
-        )
-    return ""
+    return (
+        f"kerasrl needs Python {RANGE}, as TensorFlow has no wheels for others; this is {here}. "
+        "Install one, for instance with uv: `uv python install 3.13`, and write "
+        '"$(uv python find 3.13)" in the place of python3.'
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Decides whether kerasrl can run here, before anything heavy is imported.
 
-Reverb is built against one TensorFlow release, which fixes Keras, Python and the platform with it.
-A stack that does not fit would otherwise fail inside a shared library, with an undefined symbol.
-This file has to load on any Python 3.8 or later, in order to say that it is the wrong one.
+It runs on two stacks. Reverb is built against one TensorFlow release, which fixes Keras, Python and
+the platform with it; elsewhere, and with any later TensorFlow, kerasrl does without. A stack that
+does not fit would otherwise fail inside a shared library, with an undefined symbol. This file has
+to load on any Python 3.8 or later, in order to say that it is the wrong one.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import platform
@@ -18,8 +20,7 @@ from typing import NamedTuple
 from kerasrl import _python
 from kerasrl.errors import StackError
 
-# The release of each package that fits, and the names under which that package is distributed.
-_RELEASES = {"tensorflow": "2.15", "keras": "2.15", "dm-reverb": "0.14"}
+# The names under which a package is distributed.
 _DISTRIBUTIONS = {
     "tensorflow": (
         "tensorflow",
@@ -36,14 +37,44 @@ _DISTRIBUTIONS = {
     "dm-reverb": ("dm-reverb", "dm-reverb-nightly"),
 }
 
-# What TensorFlow brings along and other packages like to replace: the major releases that fit.
-_MAJORS = {"numpy": ("1",), "protobuf": ("3", "4")}
 
-_SUPPORTED = "Linux x86-64, Python 3.10-3.11, tensorflow 2.15.x, keras 2.15.x, dm-reverb 0.14.x"
-_INSTALL = (
-    "  pip install kerasrl\n"
-    "or, into an environment that you keep:\n"
-    '  pip install "tensorflow==2.15.1" "keras<2.16" "dm-reverb==0.14.0"'
+class Kind(NamedTuple):
+    """A stack that kerasrl runs on.
+
+    Args:
+        what: What there is to be, as a sentence for those who have something else.
+        releases: The releases of each package that fit, from the first to the last, as (major,
+            minor), by its name; None for a minor that may be any.
+        majors: What TensorFlow brings along and other packages like to replace: the major releases
+            that fit.
+        imported: The module to import in the end, and its name for people.
+        install: The commands that install it.
+    """
+
+    what: str
+    releases: Mapping[str, tuple[tuple[int, int], tuple[int, int | None]]]
+    majors: Mapping[str, tuple[int, ...]]
+    imported: tuple[str, str]
+    install: str
+
+
+REVERB = Kind(
+    what="Linux x86-64, Python 3.10-3.11, tensorflow 2.15.x, keras 2.15.x, dm-reverb 0.14.x",
+    releases={
+        "tensorflow": ((2, 15), (2, 15)),
+        "keras": ((2, 15), (2, 15)),
+        "dm-reverb": ((0, 14), (0, 14)),
+    },
+    majors={"numpy": (1,), "protobuf": (3, 4)},
+    imported=("reverb", "Reverb"),
+    install='pip install "tensorflow==2.15.1" "keras<2.16" "dm-reverb==0.14.0"',
+)
+CURRENT = Kind(
+    what="any system, Python 3.10-3.13, tensorflow 2.16.x to 2.21.x, keras 3.5 to 3.x",
+    releases={"tensorflow": ((2, 16), (2, 21)), "keras": ((3, 5), (3, None))},
+    majors={"numpy": (1, 2)},
+    imported=("keras", "Keras"),
+    install='pip install "tensorflow>=2.16,<2.22" "keras>=3.5,<4"',
 )
 
 
@@ -68,7 +99,7 @@ class Stack(NamedTuple):
 def installed_stack() -> Stack:
     """Reads the stack from the interpreter and the metadata of the installed distributions."""
     distributions = {}
-    for names in (*_DISTRIBUTIONS.values(), _MAJORS):
+    for names in (*_DISTRIBUTIONS.values(), REVERB.majors):
         for name in names:
             try:
                 # The version is None where an interrupted install left its metadata unfinished.
@@ -84,38 +115,50 @@ def installed_stack() -> Stack:
     )
 
 
+def kind_of(stack: Stack) -> Kind:
+    """Which of the two it is, or is to become: `REVERB` or `CURRENT`.
+
+    It is Reverb's where Reverb can be had, unless there is a TensorFlow of another release.
+    """
+    can_be_had = (stack.system, stack.machine) == _python.REVERB_PLATFORM and (
+        stack.python in _python.REVERB_VERSIONS
+    )
+    installed = _installed(stack, "tensorflow").values()
+    fits = all(_within(version, REVERB.releases["tensorflow"]) for version in installed)
+    return REVERB if can_be_had and fits else CURRENT
+
+
+@functools.lru_cache(maxsize=None)  # noqa: UP033  `cache` is not in Python 3.8.
 def reverb_is_there() -> bool:
     """Whether kerasrl runs here on the stack that has Reverb."""
-    return not problems(installed_stack())
+    return kind_of(installed_stack()) is REVERB
 
 
 def problems(stack: Stack) -> list[str]:
     """Lists what keeps kerasrl from running on `stack`, one sentence each; empty if it fits."""
-    found = []
-    if (stack.system, stack.machine) != _python.PLATFORM:
-        found.append(
-            "Reverb is built for Linux x86-64 only; "
-            f"this machine is {_platform_name(stack)}. Use a Linux x86-64 machine or container."
-        )
     if stack.python not in _python.VERSIONS:
-        found.append(
-            f"Python 3.10 or 3.11 is needed; this is Python {_dotted(stack.python)}. "
+        # The packages cannot be put right here, so they are not worth a word.
+        return [
+            f"Python {_python.RANGE} is needed; this is Python {_dotted(stack.python)}. "
             "Make a virtual environment with one of those."
-        )
-    if found:
-        return found  # The packages cannot be put right here, so they are not worth a word.
-    for package in _RELEASES:
-        found += _package_problems(stack, package)
-    return found + [problem for name in _MAJORS for problem in _major_problems(stack, name)]
+        ]
+    kind = kind_of(stack)
+    found = [p for package in kind.releases for p in _package_problems(stack, package, kind)]
+    found += [p for name in kind.majors for p in _major_problems(stack, name, kind)]
+    if kind is CURRENT and stack.keras_backend not in (None, "", "tensorflow"):
+        found.append(_backend_problem(str(stack.keras_backend)))
+    return found
 
 
 def explanation(stack: Stack, reasons: list[str]) -> str:
     """Writes the text of the error: the `reasons`, what was found, what fits, and the way out."""
     found = [_platform_name(stack), f"Python {_dotted(stack.python)}"]
-    for package, names in _DISTRIBUTIONS.items():
-        installed = [f"{n} {stack.distributions[n]}" for n in names if n in stack.distributions]
-        found += installed or [f"no {package}"]
-    found += [f"{n} {stack.distributions[n]}" for n in _MAJORS if n in stack.distributions]
+    for package in _DISTRIBUTIONS:
+        installed = _installed(stack, package)
+        found += [f"{name} {version}" for name, version in installed.items()]
+        if not installed and package in kind_of(stack).releases:
+            found.append(f"no {package}")
+    found += [f"{n} {stack.distributions[n]}" for n in REVERB.majors if n in stack.distributions]
     if stack.keras_backend:
         found.append(f"KERAS_BACKEND={stack.keras_backend}")
     return "\n".join(
@@ -123,9 +166,12 @@ def explanation(stack: Stack, reasons: list[str]) -> str:
             "kerasrl cannot run on this stack.",
             *[f"  - {reason}" for reason in reasons],
             f"Found:     {', '.join(found)}",
-            f"Supported: {_SUPPORTED}",
+            f"Supported: {REVERB.what}",
+            f"       or: {CURRENT.what}",
             "Install it into a fresh virtual environment:",
-            _INSTALL,
+            "  pip install kerasrl",
+            "or, into an environment that you keep:",
+            f"  {kind_of(stack).install}",
         ]
     )
 
@@ -138,39 +184,43 @@ def check_stack(
 
     Args:
         stack: What to judge; by default what is installed here.
-        import_module: Imports a module by its name; called for Reverb once all else fits.
+        import_module: Imports a module by its name; called for Reverb, or for Keras where there is
+            none, once all else fits.
 
     Raises:
-        StackError: The platform, Python or a package does not fit, or Reverb fails to import.
+        StackError: Python or a package does not fit, Reverb or Keras fails to import, or Keras runs
+            on another backend than TensorFlow.
     """
     if stack is None:
         stack = installed_stack()
     reasons = problems(stack)
     if reasons:
         raise StackError(explanation(stack, reasons))
+    module, name = kind_of(stack).imported
     try:
-        import_module("reverb")
+        imported = import_module(module)
     # TensorFlow and Reverb fail with ImportError, OSError, TypeError (protobuf), AttributeError
     # (NumPy) or an error class of their own. Whichever it is, the import of kerasrl has failed.
     except Exception as error:
-        raise StackError(explanation(stack, [_import_problem(error)])) from error
+        raise StackError(explanation(stack, [_import_problem(name, error)])) from error
+    # Keras 3 may have its backend from a file, or have been imported before with another.
+    backend = getattr(imported, "backend", None)
+    if kind_of(stack) is CURRENT and backend is not None and backend.backend() != "tensorflow":
+        raise StackError(explanation(stack, [_backend_problem(backend.backend())]))
 
 
-def _package_problems(stack: Stack, package: str) -> list[str]:
-    release = _RELEASES[package]
-    installed = {n: v for n, v in stack.distributions.items() if n in _DISTRIBUTIONS[package]}
+def _package_problems(stack: Stack, package: str, kind: Kind) -> list[str]:
+    needed = f"{package} {_release(*kind.releases[package])}"
+    installed = _installed(stack, package)
     if not installed:
-        return [f"{package} {release}.x is needed; it is not installed."]
+        return [f"{needed} is needed; it is not installed."]
     found = []
     for name, version in installed.items():
-        if version.split(".")[:2] == release.split("."):
+        if _within(version, kind.releases[package]):
             continue
-        reason = f"{package} {release}.x is needed; {name} {version} is installed."
+        reason = f"{needed} is needed; {name} {version} is installed."
         if package == "keras" and version.split(".")[0] == "3":
-            reason += " Keras 3 does not run on TensorFlow 2.15"
-            if stack.keras_backend not in (None, "", "tensorflow"):
-                reason += f", and kerasrl has no {stack.keras_backend} backend"
-            reason += "."
+            reason += " Keras 3 does not run on TensorFlow 2.15."
         if name != package:
             # Installing the right one beside it would leave two that overwrite each other.
             reason += f" Remove it with: pip uninstall {name}"
@@ -178,11 +228,11 @@ def _package_problems(stack: Stack, package: str) -> list[str]:
     return found
 
 
-def _major_problems(stack: Stack, package: str) -> list[str]:
-    version, fitting = stack.distributions.get(package), _MAJORS[package]
-    if version is None or version.split(".")[0] in fitting:
+def _major_problems(stack: Stack, package: str, kind: Kind) -> list[str]:
+    version, fitting = stack.distributions.get(package), kind.majors[package]
+    if version is None or version.split(".")[0] in map(str, fitting):
         return []
-    bound = f"{package}<{int(fitting[-1]) + 1}"
+    bound = f"{package}<{fitting[-1] + 1}"
     return [
         f"{bound} is needed; {package} {version} is installed, by another package it seems. Mend "
         f'it with: pip install "{bound}", and install other packages under '
@@ -190,20 +240,50 @@ def _major_problems(stack: Stack, package: str) -> list[str]:
     ]
 
 
-def _import_problem(error: Exception) -> str:
+def _backend_problem(backend: str) -> str:
+    return (
+        f"Keras runs on its {backend} backend, and kerasrl has none but TensorFlow's. Set "
+        'KERAS_BACKEND=tensorflow, or "backend": "tensorflow" in ~/.keras/keras.json, before Keras '
+        "is imported."
+    )
+
+
+def _import_problem(name: str, error: Exception) -> str:
     text = str(error).strip()
     if "undefined symbol" in text.lower():
         return (
-            "Reverb fails to import with an undefined symbol: "
+            f"{name} fails to import with an undefined symbol: "
             "it and the TensorFlow that is imported were not built for each other."
         )
     first_line = text.partition("\n")[0]
-    return f"Reverb fails to import: {type(error).__name__}: {first_line}"
+    return f"{name} fails to import: {type(error).__name__}: {first_line}"
+
+
+def _installed(stack: Stack, package: str) -> dict[str, str]:
+    return {n: v for n, v in stack.distributions.items() if n in _DISTRIBUTIONS[package]}
+
+
+def _within(version: str, releases: tuple[tuple[int, int], tuple[int, int | None]]) -> bool:
+    first, last = releases
+    try:
+        major, minor = (int(part) for part in version.split(".")[:2])
+    except ValueError:
+        return False
+    return first <= (major, minor) and (major, minor if last[1] is not None else 0) <= (
+        last[0],
+        last[1] or 0,
+    )
+
+
+def _release(first: tuple[int, int], last: tuple[int, int | None]) -> str:
+    if last[1] is None:
+        return f"{_dotted(first)} to {last[0]}.x"
+    return f"{_dotted(first)}.x" + ("" if first == last else f" to {_dotted(last)}.x")
 
 
 def _platform_name(stack: Stack) -> str:
     return f"{stack.system or 'an unknown system'} {stack.machine}".rstrip()
 
 
-def _dotted(version: tuple[int, int]) -> str:
+def _dotted(version: tuple) -> str:
     return ".".join(str(part) for part in version)
