@@ -82,6 +82,30 @@ def inputs_of(model: keras.Model) -> Any:
     return getattr(model, "inputs", None)
 
 
+def declare_input(model: keras.Model, inputs: Any) -> None:
+    """Has a `Sequential` that is not built take inputs of the dtype that it will be called with.
+
+    Keras 3 takes the one that its first layer computes in, and casts to it what comes.
+
+    Args:
+        model: any model; nothing is done to others.
+        inputs: nest of tensors `[B, ...]`.
+    """
+    if not KERAS_3 or not isinstance(model, keras.Sequential) or model.built:
+        return
+    if tf.is_tensor(inputs) and model.layers:
+        layers = model.layers
+        for _ in layers:
+            model.pop(rebuild=False)
+        for layer in (keras.Input(inputs.shape[1:], dtype=inputs.dtype.name), *layers):
+            model.add(layer)
+
+
+def name_of(variable: Any) -> str:
+    """The name of a weight with those of the layers around it, which Keras 3 calls its path."""
+    return variable.path if KERAS_3 else variable.name.split(":")[0]
+
+
 def legacy(optimizer: Any) -> bool:
     """Whether an optimizer is of `keras.optimizers.legacy`, of which Keras 3 has but the name."""
     return not KERAS_3 and isinstance(optimizer, keras.optimizers.legacy.Optimizer)

@@ -1,11 +1,13 @@
-"""What kerasrl needs of Keras and of Reverb that has no public name; each with the reason.
+"""What kerasrl needs of Keras, Reverb and TensorFlow that has no public name; each with the reason.
 
 Private names change without notice, so that all of them are here, and each has a test in
 `tests/test_private.py` that fails when it is no more what it was. Nothing else in kerasrl uses any,
 which `tests/test_layers.py` sees to.
 """
 
-from contextlib import AbstractContextManager
+import contextlib
+import weakref
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -16,13 +18,14 @@ class ResumableModel(keras.Model):
     """A model whose `fit` may begin in the middle of an epoch, and whose layers may be replaced.
 
     Keras has a public argument for the epoch to begin with, but none for the step in it; it asks a
-    method for both, when all callbacks have begun. Keras 3 goes on to count a layer among a model's
-    when the attribute that it was set as has another value.
+    method for both, when all callbacks have begun. Keras 3 takes no more layers once a model is
+    built, and goes on to count one among them when its attribute has another value.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
         before = vars(self).get(name)
-        super().__setattr__(name, value)
+        with _unlocked(self, value):
+            super().__setattr__(name, value)
         replaced = isinstance(before, keras.layers.Layer) and before is not value
         if replaced and hasattr(self, "_tracker") and not _has(self, before):
             self._tracker.untrack(before)
@@ -40,6 +43,20 @@ class ResumableModel(keras.Model):
         return counters or super()._maybe_load_initial_counters_from_ckpt(
             steps_per_epoch, initial_epoch
         )
+
+
+@contextlib.contextmanager
+def _unlocked(model: keras.Model, value: Any) -> Iterator[None]:
+    tracker = vars(model).get("_tracker")
+    locked = isinstance(value, keras.layers.Layer) and getattr(tracker, "locked", False)
+    if not locked:
+        yield
+        return
+    tracker.unlock()
+    try:
+        yield
+    finally:
+        tracker.lock()
 
 
 def _has(model: keras.Model, layer: keras.layers.Layer) -> bool:
@@ -65,6 +82,22 @@ def rename(network: keras.Model, name: str) -> None:
         network.name = name
 
 
+def made_to_be_trained(layers: Iterable[keras.layers.Layer]) -> list[Any]:
+    """The variables that layers made for training, though the layers may be frozen by now.
+
+    A frozen layer of Keras 3 has its variables say that they are not trained, and tells by lists of
+    its own which would be; one of Keras 2 leaves them as they were made.
+
+    Args:
+        layers: all that there are, those within others too.
+    """
+    made: list[Any] = []
+    for layer in layers:
+        kept = getattr(layer, "_trainable_variables", None)
+        made += [v for v in layer.weights if v.trainable] if kept is None else kept
+    return made
+
+
 def loss_scale(optimizer: keras.mixed_precision.LossScaleOptimizer) -> tf.Variable:
     """The variable of a dynamic loss scale, of which only the value has a public name.
 
@@ -73,7 +106,7 @@ def loss_scale(optimizer: keras.mixed_precision.LossScaleOptimizer) -> tf.Variab
     return optimizer._loss_scale.current_loss_scale
 
 
-def sharing_objects() -> AbstractContextManager[None]:
+def sharing_objects() -> contextlib.AbstractContextManager[None]:
     """A context in which Keras, when it serializes, marks what it has serialized before.
 
     Without, a layer that several networks have would come back as several. Keras has it for whole
@@ -92,6 +125,34 @@ def forget_unmade_variables() -> None:
     from keras.src.backend.common import global_state
 
     global_state.set_global_attribute("uninitialized_variables", [])
+
+
+def keep_functions(owner: Any, definition: Any) -> None:
+    """Has TensorFlow know the functions that a graph calls, for as long as something exists.
+
+    A graph that is imported brings them along, and a loop in it finds them; one that is a
+    `tf.function`'s looks for them elsewhere, where only those are that were traced.
+
+    Args:
+        owner: what the functions are there for; it can be weakly referenced.
+        definition: `GraphDef`. A name stands for one function only.
+    """
+    from tensorflow.python.eager import context
+
+    known = context.context()
+    names = [function.signature.name for function in definition.library.function]
+    new = [name for name in names if not known.has_function(name)]
+    for function in definition.library.function:
+        if function.signature.name in new:
+            known.add_function_def(function)
+    weakref.finalize(owner, _forget_functions, new).atexit = False
+
+
+def _forget_functions(names: list[str]) -> None:
+    from tensorflow.python.eager import context
+
+    for name in names:
+        context.context().remove_function(name)
 
 
 def checkpoint_messages() -> tuple[Any, Any]:

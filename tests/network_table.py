@@ -1,8 +1,10 @@
 """Networks of every make, from `[B, 4]` to `[B, 2]`, that whatever copies networks has to copy."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from kerasrl.compatibility import KERAS_3, dtype_of
 from kerasrl.networks import MLP, LayerNormMLP, ObservationNormalization
 
 Dense, BatchNormalization = keras.layers.Dense, keras.layers.BatchNormalization
@@ -190,7 +192,7 @@ def called_class():
 
 def adapted():
     normalize = keras.layers.Normalization()
-    normalize.adapt([[3.0, 1.0, -4.0, 1.0], [5.0, 9.0, 2.0, 6.0], [5.0, 3.0, 5.0, 8.0]])
+    normalize.adapt(np.array([[3.0, 1.0, -4.0, 1.0], [5.0, 9.0, 2.0, 6.0], [5.0, 3.0, 5.0, 8.0]]))
     return sequence(normalize)
 
 
@@ -241,6 +243,8 @@ NETWORKS = {
     ),
     "bfloat16": lambda: under_policy("mixed_bfloat16", lambda: MLP((4, 4)), OtherOrder),
 }
+if KERAS_3:
+    del NETWORKS["made late"]  # A layer's parts are made before it is built there.
 
 
 def all_in_one():
@@ -276,5 +280,5 @@ def move(network, seed=0):
     """Gives a network other weights and statistics, positive ones where they were."""
     rng = tf.random.Generator.from_seed(seed)
     for weight in network.weights:
-        if weight.dtype.is_floating:
+        if dtype_of(weight).is_floating:
             weight.assign_add(tf.cast(rng.uniform(weight.shape, 0.1, 0.5), weight.dtype))

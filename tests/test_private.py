@@ -36,6 +36,7 @@ class Steps(keras.callbacks.Callback):
         self.steps.append((self.epoch, batch))
 
 
+@pytest.mark.keras_2
 def test_keras_asks_for_the_epoch_and_the_step_to_begin_with():
     model, steps = Resumed(), Steps()
     model.compile("sgd", "mse")
@@ -51,6 +52,7 @@ class Slow(keras.callbacks.Callback):
         tf.timestamp()
 
 
+@pytest.mark.keras_2
 def test_a_list_without_timing_keeps_no_times():
     def times(change):
         listed = keras.callbacks.CallbackList([Slow()])
@@ -87,22 +89,22 @@ def test_the_loss_scale_is_a_variable_that_can_be_set():
 
 @pytest.mark.keras_3
 def test_variables_that_were_about_to_be_made_are_forgotten():
-    class Fails(keras.layers.Layer):
-        def call(self, inputs):
-            self.dense = keras.layers.Dense(1)
-            self.dense(inputs)
-            raise ZeroDivisionError
-
     class Late(keras.layers.Layer):
+        def __init__(self, error=None):
+            super().__init__()
+            self.dense, self.error = keras.layers.Dense(1), error
+
         def call(self, inputs):
-            self.dense = keras.layers.Dense(1)
-            return self.dense(inputs)
+            outputs = self.dense(inputs)
+            if self.error is not None:
+                raise self.error
+            return outputs
 
     with pytest.raises(ZeroDivisionError):
-        Fails()(keras.Input((2,)))
+        Late(ZeroDivisionError())(keras.Input((2,)))
     private.forget_unmade_variables()
-    inputs = keras.Input((2,))
-    assert len(keras.Model(inputs, Late()(inputs)).weights) == 2
+    inputs = keras.Input((3,))
+    assert [w.shape for w in keras.Model(inputs, Late()(inputs)).weights] == [(3, 1), (1,)]
 
 
 @pytest.mark.reverb
@@ -125,3 +127,44 @@ def test_the_messages_of_reverbs_files(tmp_path):
     assert (saved.table_name, saved.rate_limiter.insert_count) == (server.table, 1)
     (item,) = map(item_message.FromString, records("items.tfrecord"))
     assert (item.table, item.priority) == (server.table, 3.0)
+
+
+@pytest.mark.parametrize("when", ["at the start", "later", "never"])
+def test_what_was_made_to_be_trained_is_known_of_frozen_layers(when):
+    frozen = keras.layers.BatchNormalization(trainable=when != "at the start")
+    network = keras.Sequential([keras.Input((2,)), frozen])
+    frozen.trainable = when == "never"
+    made = private.made_to_be_trained(network.layers)
+    assert {id(v) for v in made} == {id(frozen.gamma), id(frozen.beta)}
+
+
+def test_functions_that_a_graph_calls_are_known_as_long_as_their_owner_exists():
+    class Owner:
+        pass
+
+    def loop(x):
+        return tf.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, x * 2), [0, x])[1]
+
+    traced = tf.function(loop).get_concrete_function(tf.TensorSpec((), tf.float32))
+    definition = traced.graph.as_graph_def()
+    for function in definition.library.function:
+        function.signature.name += "_again"
+    for node in definition.node:
+        for attribute in node.attr.values():
+            if attribute.HasField("func"):
+                attribute.func.name += "_again"
+
+    @tf.function
+    def call(x):
+        elements, inputs = [traced.outputs[0].name], {traced.inputs[0].name: x}
+        return tf.graph_util.import_graph_def(definition, inputs, elements)[0]
+
+    owner = Owner()
+    private.keep_functions(owner, definition)
+    assert call(tf.constant(3.0)).numpy() == 24
+    from tensorflow.python.eager import context
+
+    names = [function.signature.name for function in definition.library.function]
+    assert names and all(context.context().has_function(name) for name in names)
+    del owner
+    assert not any(context.context().has_function(name) for name in names)

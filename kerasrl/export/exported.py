@@ -119,8 +119,9 @@ class ExportedPolicy:
         state = {} if state is None else state
         self._check_state(state, len(leaves[0]))
         results = self._functions[name](leaves, state)
-        action = results.pop("action")
-        return (action, results) if self._start else action
+        if not self._start:
+            return results["action"]
+        return results["action"], {key: results[key] for key in self._start}
 
     def _check_state(self, state: Any, num_envs: int) -> None:
         if not self._start and not state:

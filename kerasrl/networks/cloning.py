@@ -42,7 +42,7 @@ def paired_clone(source: keras.Model, same_weights: bool = True) -> tuple[keras.
     except (NotImplementedError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise _refusal(
             source,
-            f"{error}. Build it with the Functional or Sequential API, or give its class a "
+            f"{_gist(error)} Build it with the Functional or Sequential API, or give its class a "
             "get_config()",
         ) from error
     pairing = paired(source, copy)
@@ -135,6 +135,8 @@ def _made_again(source: keras.Model, made: dict[int, keras.layers.Layer]) -> ker
             with _policy_of(layer):
                 if isinstance(layer, keras.Model):
                     made[id(layer)] = _made_again(layer, made)
+                elif isinstance(layer, keras.layers.Lambda):
+                    made[id(layer)] = layer  # It has no weights, and its function no safe config.
                 else:
                     made[id(layer)] = type(layer).from_config(layer.get_config())
         return made[id(layer)]
@@ -142,7 +144,7 @@ def _made_again(source: keras.Model, made: dict[int, keras.layers.Layer]) -> ker
     has_graph = inputs_of(source) is not None
     copy = keras.models.clone_model(source, clone_function=again if has_graph else None)
     accept_nests(copy)
-    if not copy.built:
+    if not all(layer.built for layer in all_layers(copy)):  # Keras 3 may leave some for later.
         copy(*tf.nest.map_structure(_zeros, specs_of_inputs(source)))
     return copy
 
@@ -246,6 +248,12 @@ def _moved(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if np.any(value < 0):  # Others, such as variances, may have to stay positive.
         noise = noise - 0.05
     return (value + noise).astype(value.dtype)
+
+
+def _gist(error: Exception) -> str:
+    """The first paragraph of what Keras says, in one line."""
+    text = " ".join(str(error).strip().partition("\n\n")[0].split())
+    return text if text.endswith(".") else f"{text}."
 
 
 def _refusal(source: keras.Model, reason: str) -> NetworkError:

@@ -99,6 +99,10 @@ class ObservationNormalization(keras.layers.Layer):
             ],
         )
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """That of what comes in."""
+        return input_shape
+
     def adapt(self, observation: Any) -> None:
         """Adds a batch of observations to the statistics.
 

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasrl.compatibility import VARIABLES, dtype_of, finalize
+from kerasrl.compatibility import VARIABLES, dtype_of, finalize, name_of
+from kerasrl.private import made_to_be_trained
 
 _MODULES = (tf.Module, keras.layers.Layer)
 
@@ -28,6 +29,10 @@ class Pairing:
         variables: list of (variable of the copy, variable of the source); a variable that the copy
             has twice has two.
         layers: list of (layer of the copy, layer of the source).
+        weights: those of `variables` that are among the weights of the copy: `learned` and
+            `statistics` together.
+        learned: those that were made to be trained, those of frozen layers among them.
+        statistics: the others, such as the running means of a normaliser.
     """
 
     def __init__(self, source: keras.layers.Layer, copy: keras.layers.Layer):
@@ -39,6 +44,9 @@ class Pairing:
         self._kept: list[Any] = []  # An id is one object's only as long as that exists.
         self._go_through(source, copy)
         self.weights = self._weights_of(copy)
+        learned = {id(variable) for variable in made_to_be_trained(s for _, s in self.layers)}
+        self.learned = [pair for pair in self.weights if id(pair[1]) in learned]
+        self.statistics = [pair for pair in self.weights if id(pair[1]) not in learned]
 
     def _go_through(self, source: Any, copy: Any) -> None:
         named: list[tuple[Any, Any]] = [(source, copy)]
@@ -76,12 +84,12 @@ class Pairing:
         copies, sources = ({id(pair[i]) for pair in self.weights} for i in (0, 1))
         lost = [w for w in self.source.weights if id(w) not in sources]
         lost += [w for w in copy.weights if id(w) not in copies]
-        return sorted({f"{w.name.split(':')[0]}, {dtype_of(w).name}{list(w.shape)}" for w in lost})
+        return sorted({f"{name_of(w)}, {dtype_of(w).name}{list(w.shape)}" for w in lost})
 
     def parted(self) -> list[str]:
         """Names the weights of the source of which the copy has more than one."""
         counts = collections.Counter(id(source) for _, source in self.weights)
-        return sorted({w.name.split(":")[0] for _, w in self.weights if counts[id(w)] > 1})
+        return sorted({name_of(w) for _, w in self.weights if counts[id(w)] > 1})
 
 
 def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

@@ -56,17 +56,19 @@ class Target(keras.layers.Layer):
         whole = tf.ones_like(fraction)
 
         def merge(strategy: tf.distribute.Strategy, fraction: tf.Tensor, whole: tf.Tensor) -> None:
-            for target, variable in self._pairing.weights:
-                share = fraction if variable.trainable else whole
-                strategy.extended.update(raw(target), _move, args=(raw(variable), share))
+            for pairs, share in (
+                (self._pairing.learned, fraction),
+                (self._pairing.statistics, whole),
+            ):
+                for target, variable in pairs:
+                    strategy.extended.update(raw(target), _move, args=(raw(variable), share))
 
         tf.distribute.get_replica_context().merge_call(merge, args=(fraction, whole))
 
     def take_statistics(self) -> None:
         """Takes over the running statistics of the network that was copied, between updates."""
-        for target, variable in self._pairing.weights:
-            if not variable.trainable:  # Weights of a frozen layer are; they were made to be.
-                target.assign(variable)
+        for target, variable in self._pairing.statistics:
+            target.assign(variable)
         if tf.executing_eagerly():  # It makes tensors, which those of a graph must not be.
             self._pairing.finalize()
 

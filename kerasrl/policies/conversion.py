@@ -148,7 +148,8 @@ class _Function:
     """Acting through TensorFlow; what the policy changes itself is not copied."""
 
     def __init__(self, graph: PureGraph):
-        self._call = tf.function(graph.call).get_concrete_function(*graph.inputs)
+        self._graph = graph  # Keeps the functions that it calls.
+        self._call = graph.make_callable()
         self._weights: list[tf.Tensor] = []
 
     def set_weights(self, values: list[np.ndarray]) -> None:

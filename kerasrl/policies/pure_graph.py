@@ -23,6 +23,7 @@ from kerasrl.policies.rewriting import (
     called_by,
     first_input,
 )
+from kerasrl.private import keep_functions
 
 # What operations do beside computing, the telling ones first.
 _EFFECTS = {
@@ -93,8 +94,13 @@ class PureGraph:
     def _canonical(self) -> bytes:
         return canonical(self._definition, list(self._captures))
 
+    def make_callable(self) -> Any:
+        """Makes a `tf.types.experimental.ConcreteFunction` of `call`, on `inputs`."""
+        keep_functions(self, self._definition)
+        return tf.function(self.call).get_concrete_function(*self.inputs)
+
     def call(self, *inputs: tf.Tensor) -> list[tf.Tensor]:
-        """Computes the policy's output; to be traced."""
+        """Computes the policy's output; to be traced by `make_callable`."""
         return self._imported(self._definition, self._mapped(inputs))
 
     def call_in_float32(self, *inputs: tf.Tensor) -> list[tf.Tensor]:

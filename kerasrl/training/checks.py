@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl import saving
+from kerasrl.compatibility import declare_input
 from kerasrl.errors import NetworkError, SpaceError, UnsafeFileError
 from kerasrl.networks import DiscreteValuedHead, accept_nests, all_layers
 
@@ -65,6 +66,7 @@ def check_network(argument: str, network: keras.Model, inputs: Any, expected: tu
     rule = f"{argument} must map {shapes} to a float tensor of shape {list(expected)}"
     try:
         saving.check_call(network, one)
+        declare_input(network, one)
         network(one, training=False)
         output = network(two, training=False)
     except UnsafeFileError:

@@ -7,7 +7,7 @@ import tensorflow as tf
 import kerasrl
 from kerasrl.callbacks import Collect, TargetUpdate
 from kerasrl.errors import NetworkError
-from kerasrl.networks import DiscreteValuedHead
+from kerasrl.networks import DiscreteValuedHead, all_layers
 
 RATE = 0.1
 SPACE = gym.spaces.Box(np.float32([-2, 0]), np.float32([2, 1]))
@@ -157,7 +157,7 @@ def test_the_atoms_are_those_of_the_critics_head(tiny_env, batches, place):
     logs = agent.fit(batches(agent), verbose=0).history
     data = next(iter(batches(agent)))
     action = agent._scale.to_unit(data["action"])
-    (head,) = [part for part in agent.critic.submodules if isinstance(part, DiscreteValuedHead)]
+    (head,) = [part for part in all_layers(agent.critic) if isinstance(part, DiscreteValuedHead)]
     q = head.mean(agent.critic([data["observation"], action]))
     # With a step of 1e-4 the logged values are those of now, but for a little.
     np.testing.assert_allclose(logs["q_value"][0], np.mean(q), atol=0.1)

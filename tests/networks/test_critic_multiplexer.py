@@ -43,7 +43,7 @@ def test_networks_are_applied_to_their_parts(mode):
     layer([OBSERVATION, ACTION])
     parts = [observations(OBSERVATION), actions(ACTION)]
     expected = critic(np.concatenate(parts, axis=-1))
-    np.testing.assert_allclose(mode(layer)([OBSERVATION, ACTION]), expected, rtol=1e-5)
+    np.testing.assert_allclose(mode(layer)([OBSERVATION, ACTION]), expected, rtol=1e-5, atol=1e-6)
     assert len(layer.trainable_weights) == 6
 
 

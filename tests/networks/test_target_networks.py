@@ -7,7 +7,8 @@ import tensorflow as tf
 from network_table import NETWORKS, called_class, critic, move, sequence
 
 from kerasrl.errors import NetworkError
-from kerasrl.networks import ObservationNormalization, Target, clone, twin
+from kerasrl.networks import ObservationNormalization, Target, all_layers, clone, twin
+from kerasrl.private import made_to_be_trained
 
 Dense = keras.layers.Dense
 X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -24,6 +25,8 @@ def trained(network):
     for _ in range(2):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(tf.cast(network(X, training=True), tf.float32) - 3))
+        if not network.trainable_variables:
+            return  # Keras 3 takes a frozen network's word before its layers', and refuses nothing.
         gradients = tape.gradient(loss, network.trainable_variables)
         optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
 
@@ -47,8 +50,9 @@ def test_a_target_follows_its_source(name):
         weight.assign(old)
     target.step_size.assign(0.5)
     target.update(source, ONE)
+    learned = {id(weight) for weight in made_to_be_trained(all_layers(source))}
     for weight, old, new in zip(source.weights, before, after, strict=True):
-        weight.assign((old + new) / 2 if weight.trainable else old)
+        weight.assign((old + new) / 2 if id(weight) in learned else old)
     close = {"rtol": 1e-2, "atol": 1e-2} if "float16" in str(name) else {"rtol": 1e-5, "atol": 1e-5}
     np.testing.assert_allclose(target(X), output(source), **close)
 
@@ -112,7 +116,7 @@ def test_statistics_are_copied_whole_and_weights_when_due():
     source(X * 3 + 200, training=True)
     for layer in source.layers[1:]:
         layer.set_weights([w + 1 for w in layer.get_weights()])
-    before = [batch.get_weights(), head.get_weights()]
+    before = [[w + 0 for w in layer.get_weights()] for layer in (batch, head)]  # Keras 3 has views.
     for step, share in ((1, 0.0), (2, 0.25)):
         target.update(source, tf.constant(step, tf.int64))
         np.testing.assert_array_equal(normalize.means[0], source.layers[0].means[0])
@@ -158,7 +162,7 @@ class Forgetful(keras.layers.Layer):
     [
         (
             "size",
-            r"nothing in the copy corresponds to .*forgetful.*dense.*kernel, float32\[4, \d\]",
+            r"nothing in the copy corresponds to .*dense.*kernel, float32\[4, \d\]",
         ),
         ("scale", "with the same weights its copy puts out something else"),
         ("closure", "with the same weights its copy puts out something else"),
@@ -180,7 +184,7 @@ def test_a_twin_does_not_share_less_than_the_first():
     steps = keras.layers.Flatten()(inner(keras.layers.Reshape((2, 2))(inputs[0])))
     joint = keras.layers.Concatenate()([steps, shared(inputs[1])])
     source = keras.Model(inputs, Dense(1)(joint))
-    with pytest.raises(NetworkError, match="its copy has time_distributed.* more than once"):
+    with pytest.raises(NetworkError, match="its copy has .*bias.* more than once"):
         twin(source, [keras.Input((4,)), keras.Input((2,))])
     target = Target(source)
     move(source)
