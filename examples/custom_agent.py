@@ -18,7 +18,7 @@ class ExpectedSarsa(kerasrl.Agent):
 
     def build_networks(self):
         layers = [keras.layers.Dense(128, "relu"), keras.layers.Dense(128, "relu")]
-        self.q_network = keras.Sequential([*layers, keras.layers.Dense(self.action_space.n)])
+        self.q_network = keras.Sequential([*layers, keras.layers.Dense(int(self.action_space.n))])
         self.q_network.build((None, *self.observation_space.shape))
         self.target_network = Target(self.q_network)
 

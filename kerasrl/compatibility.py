@@ -154,7 +154,7 @@ def to_apply(optimizer: Any, gradients: Sequence[tf.Tensor | None]) -> list[tf.T
 
 def number(value: Any) -> float:
     """The value of a scalar weight or tensor."""
-    return float(value if KERAS_3 else keras.backend.get_value(value))
+    return float(tf.convert_to_tensor(raw(value)) if KERAS_3 else keras.backend.get_value(value))
 
 
 #: Whether Keras's `fit` may begin within an epoch, and ends one with an execution of what is left.

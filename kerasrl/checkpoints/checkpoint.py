@@ -143,7 +143,8 @@ class Checkpoint(AgentCallback):
         """Puts back the running means."""
         metrics = self.model.run.resumed.state["metrics"]
         for metric in self.model.metrics:
-            metric.set_weights(metrics[metric.name])
+            for variable, value in zip(metric.variables, metrics[metric.name], strict=True):
+                variable.assign(value)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Notes which step comes next."""
@@ -224,7 +225,7 @@ class Checkpoint(AgentCallback):
             "step": self._step,
             "steps_per_epoch": self._steps_per_epoch,
             "stopped": any(isinstance(c, EarlyStopping) and c.stopped_epoch for c in self._others),
-            "metrics": {metric.name: metric.get_weights() for metric in self.model.metrics},
+            "metrics": {m.name: [v.numpy() for v in m.variables] for m in self.model.metrics},
             "collector": None if collector is None else collector.get_state(),
             "callbacks": get_states(self._others),
             "random": {"python": random.getstate(), "numpy": np.random.get_state(legacy=False)},

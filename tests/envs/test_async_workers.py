@@ -410,6 +410,7 @@ def test_a_worker_that_dies_as_it_starts():
 
 
 @pytest.mark.fault(56)
+@pytest.mark.reverb
 def test_forking_beside_a_replay_is_worth_a_warning(run_python):
     output = run_python(
         """

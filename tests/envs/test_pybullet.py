@@ -49,6 +49,8 @@ gym.utils = types.SimpleNamespace(seeding=seeding)
 seeding.np_random = lambda seed=None: (np.random.mtrand._rand, seed)
 sys.modules |= {"gym": gym, "gym.spaces": gym.spaces, "gym.utils": gym.utils}
 sys.modules["gym.utils.seeding"] = seeding
+if importlib.util.find_spec("pkg_resources") is None:  # Of setuptools, of which it has little use.
+    sys.modules["pkg_resources"] = types.SimpleNamespace(parse_version=str)
 root = importlib.util.find_spec("pybullet_envs").submodule_search_locations[0]
 for name, path in {"pybullet_envs": root, "pybullet_envs.bullet": root + "/bullet"}.items():
     sys.modules[name] = types.ModuleType(name)

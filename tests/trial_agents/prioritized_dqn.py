@@ -24,7 +24,7 @@ class PrioritizedDQN(kerasrl.Agent):
 
     def build_networks(self):
         inputs, features = observation_features(self.observation_space)
-        q = keras.layers.Dense(self.action_space.n)(MLP(self.units)(features))
+        q = keras.layers.Dense(int(self.action_space.n))(MLP(self.units)(features))
         self.q_network = keras.Model(inputs, q)
         self.target_network = Target(self.q_network)
 
