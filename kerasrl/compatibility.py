@@ -123,6 +123,15 @@ def variables_of(optimizer: Any) -> list[Any]:
     return [variable for variable in optimizer.variables if variable is not optimizer.learning_rate]
 
 
+def make_variables(optimizer: Any, weights: Sequence[Any]) -> None:
+    """Makes the variables of an optimizer of some weights, unless it has them.
+
+    Keras 2 sees to that; a loss scale of Keras 3 that is built again begins anew.
+    """
+    if not (KERAS_3 and optimizer.built):
+        optimizer.build(weights)
+
+
 def scale_variables(optimizer: Any) -> list[Any]:
     """The scale of the loss and the number of steps since it changed; none if it is fixed."""
     if not isinstance(optimizer, LossScaleOptimizer):

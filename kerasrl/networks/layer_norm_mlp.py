@@ -61,6 +61,10 @@ class LayerNormMLP(keras.layers.Layer):
         build_in_turn(self.stack, hidden)
         super().build(input_shape)
 
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """`[..., units[-1]]` for `[..., D]`."""
+        return (*tuple(input_shape)[:-1], self.units[-1])
+
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps float `[..., D]` to float `[..., units[-1]]`."""
         hidden = self.first(inputs)

@@ -100,8 +100,12 @@ class ObservationNormalization(keras.layers.Layer):
         )
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """That of what comes in."""
+        """Those of what comes in."""
         return input_shape
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """The shapes and dtypes of what comes in, where Keras 3 asks for both."""
+        return tf.nest.map_structure(lambda leaf: keras.KerasTensor(leaf.shape, leaf.dtype), inputs)
 
     def adapt(self, observation: Any) -> None:
         """Adds a batch of observations to the statistics.

@@ -20,8 +20,12 @@ from kerasrl.compatibility import RANDOM_STATES, STATEFUL, variables_of
 from kerasrl.errors import SaveError
 
 # What every layer has leads nowhere, or where other attributes lead; some of it warns. Keras 3 has
-# operations, which are a network's layers and those within them.
-_UNVISITED = frozenset(dir(keras.layers.Layer())) - {"metrics"} | {"operations", "state_updates"}
+# operations, which are a network's layers and those within them, and a loss that it tracks.
+_UNVISITED = frozenset(dir(keras.layers.Layer())) - {"metrics"} | {
+    "operations",
+    "state_updates",
+    "_loss_tracker",
+}
 _LISTED = (keras.optimizers.Optimizer, keras.metrics.Metric)
 
 

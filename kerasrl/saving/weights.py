@@ -9,7 +9,7 @@ import re
 import h5py
 import numpy as np
 
-from kerasrl.compatibility import legacy
+from kerasrl.compatibility import legacy, make_variables
 from kerasrl.errors import MismatchError, SaveError
 from kerasrl.files.differences import compare, table
 from kerasrl.saving import state
@@ -144,7 +144,7 @@ def make_slots(agent: Saved) -> None:
                     f"{name} is a keras.optimizers.legacy.{type(optimizer).__name__}, whose state "
                     "Keras does not save. Compile with one of keras.optimizers."
                 )
-            optimizer.build(variables)
+            make_variables(optimizer, variables)
 
 
 def _owner(name: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl import saving
-from kerasrl.compatibility import declare_input
+from kerasrl.compatibility import declare_input, dtype_of, inputs_of
 from kerasrl.errors import NetworkError, SpaceError, UnsafeFileError
 from kerasrl.networks import DiscreteValuedHead, accept_nests, all_layers
 
@@ -67,6 +67,7 @@ def check_network(argument: str, network: keras.Model, inputs: Any, expected: tu
     try:
         saving.check_call(network, one)
         declare_input(network, one)
+        _check_count(network, one)
         network(one, training=False)
         output = network(two, training=False)
     except UnsafeFileError:
@@ -104,7 +105,7 @@ def _discrete_heads(critic: keras.Model | None) -> list[DiscreteValuedHead]:
 
 
 def _check_variables(argument: str, network: keras.Model) -> None:
-    dtypes = {variable.dtype for variable in network.trainable_variables}
+    dtypes = {dtype_of(variable) for variable in network.trainable_variables}
     if coarse := dtypes & {tf.float16, tf.bfloat16}:
         name = min(dtype.name for dtype in coarse)
         raise NetworkError(
@@ -112,6 +113,14 @@ def _check_variables(argument: str, network: keras.Model) -> None:
             f'keep them in float32 with keras.mixed_precision.set_global_policy("mixed_{name}") '
             'and keras.backend.set_floatx("float32").'
         )
+
+
+def _check_count(network: keras.Model, inputs: Any) -> None:
+    """Raises ValueError if a graph of layers has another number of inputs; Keras 3 need not."""
+    declared = inputs_of(network)
+    given = len(tf.nest.flatten(inputs))
+    if declared is not None and len(declared) != given:
+        raise ValueError(f"it has {len(declared)} inputs, and is given {given}.")
 
 
 def _zeros(inputs: Any, size: int) -> Any:

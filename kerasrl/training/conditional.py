@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasrl.compatibility import raw
+from kerasrl.compatibility import make_variables, raw
 from kerasrl.training.precision import optimizer_variables
 
 
@@ -29,7 +29,7 @@ def step_if(
         What `step` returned, or 0 when it was not due.
     """
     with tf.init_scope():
-        optimizer.build(variables)
+        make_variables(optimizer, variables)
 
     def update() -> tf.Tensor:
         result = step()

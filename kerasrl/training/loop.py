@@ -127,8 +127,11 @@ def steps_function(agent: Any) -> Callable[..., _Logs]:
         agent: compiled agent.
     """
     strategy, train_step = agent.distribute_strategy, agent.train_step
-    if agent.jit_compile and not agent.run_eagerly:
-        train_step = tf.function(train_step, jit_compile=True, reduce_retracing=True)
+    with strategy.scope():
+        alone = not tf.distribute.has_strategy()
+    # Replicas must not meet within a function of one's own; otherwise it is traced but once.
+    if not agent.run_eagerly and (alone or agent.jit_compile):
+        train_step = tf.function(train_step, jit_compile=agent.jit_compile, reduce_retracing=True)
 
     def one_step(iterator: Any) -> _Logs:
         logs = strategy.run(train_step, args=(next(iterator),))

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerasrl import envs, saving
 from kerasrl.arguments import whole
-from kerasrl.compatibility import set_steps_per_execution, steps_per_execution
+from kerasrl.compatibility import make_variables, set_steps_per_execution, steps_per_execution
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError, KerasRLError
 from kerasrl.run import Run
 from kerasrl.training import building, precision
@@ -57,8 +57,9 @@ def _finalize_each(agent: keras.Model, resources: contextlib.ExitStack) -> None:
     def finalize(_: list[tf.Variable]) -> None:
         for name, variables in agent.optimized_variables().items():
             each = getattr(agent, name)
-            if getattr(each, "use_ema", False):
-                each.build(variables)
+            # Keras 3 has none before the first step, and would take over zeros.
+            if getattr(each, "use_ema", False) and int(each.iterations):
+                make_variables(each, variables)
                 type(each).finalize_variable_values(each, variables)
 
     optimizer.finalize_variable_values = finalize

@@ -347,7 +347,7 @@ def test_a_second_fit_goes_on(make_agent, tiny_env, small_replay):
     assert replay.size == 32
     second = agent.fit(env, callbacks=callbacks, **arguments).history
     assert second["env_steps"] == [40.0]  # Without another warm-up.
-    assert replay.info().current_size == 1
+    assert replay.size == 32
     assert len(env.actions) == 40
     assert int(agent.optimizer.iterations) == 8
     assert int(agent.env_steps) == 40

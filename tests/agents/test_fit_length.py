@@ -111,6 +111,7 @@ def test_lengths_that_cannot_work_are_refused(make_agent, tiny_env, arguments, r
     assert not any(env.actions for env in made)
 
 
+@pytest.mark.reverb  # Which shows no item before a block of them is there.
 def test_a_budget_that_the_first_block_takes_up_is_refused(make_agent, tiny_env):
     collect = Collect(warmup_steps=1)
     with pytest.raises(ArgumentError, match="leave nothing to train on.*Raise env_steps"):

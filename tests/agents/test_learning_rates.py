@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kerasrl.callbacks import Checkpoint, LinearSchedule
+from kerasrl.compatibility import KERAS_3
 
 pytestmark = pytest.mark.regression(7)
 
@@ -91,7 +92,9 @@ def test_a_schedule_of_its_own_is_left_alone(make_agent, batches):
     agent.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(decay), keras.optimizers.SGD(0.1))
     history = fit(agent, batches, keras.callbacks.LearningRateScheduler(halved)).history
     np.testing.assert_allclose(history["actor_learning_rate"], [0.05, 0.025], rtol=1e-6)
-    np.testing.assert_allclose(history["critic_learning_rate"], [0.3, 0.15], rtol=1e-6)
+    # Keras 2 tells the rate of the last step, Keras 3 that of the next.
+    rates = [0.15, 0.1] if KERAS_3 else [0.3, 0.15]
+    np.testing.assert_allclose(history["critic_learning_rate"], rates, rtol=1e-6)
     np.testing.assert_allclose(history["temperature_learning_rate"], [0.05, 0.025], rtol=1e-6)
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kerasrl.agents import on_policy
 from kerasrl.callbacks import Collect, CollectRollouts
+from kerasrl.compatibility import KERAS_3
 
 pytestmark = pytest.mark.regression(41)
 
@@ -63,7 +64,8 @@ def test_a_rate_is_the_one_that_the_epoch_was_trained_with(fit):
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5 / (epoch + 1))
     _, history = fit("dqn", schedule)
     np.testing.assert_allclose(history["learning_rate"], [0.5, 0.25])
-    np.testing.assert_allclose(history["lr"], history["learning_rate"])
+    if not KERAS_3:  # There the scheduler's own column has the same name as the agent's.
+        np.testing.assert_allclose(history["lr"], history["learning_rate"])
 
 
 def constant(agent, q):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import kerasrl
 from kerasrl.callbacks import Collect, CollectEpisodes, CollectRollouts
+from kerasrl.compatibility import KERAS_3, dtype_of, make_variables
 from kerasrl.errors import NetworkError
 from kerasrl.policies import PolicySnapshot
 
@@ -65,6 +66,8 @@ def made(kind, tiny_env, dtype, rate=0.1):
     agent.build(env_of(kind, tiny_env))
     optimizers = {name: keras.optimizers.SGD(rate) for name in agent.optimized_variables()}
     agent.compile(**optimizers, run_eagerly=True)
+    for name, variables in agent.optimized_variables().items():
+        make_variables(getattr(agent, name), variables)
     agent.reseed(0)
     return agent
 
@@ -132,7 +135,8 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(tiny_env, batches, exam
     scale.assign(2.0**30)
     change = stepped(agent, batches, examples, 1.0)
     assert (change == 0).all()
-    assert float(scale) == 2.0**29 and int(good) == 0 and int(agent.optimizer.iterations) == 1
+    assert float(scale) == 2.0**29 and int(good) == 0
+    assert int(agent.optimizer.iterations) == (0 if KERAS_3 else 1)  # Keras 3 counts no such step.
 
 
 def fitted(kind, tiny_env, **arguments):
@@ -172,7 +176,7 @@ def test_default_networks_train_and_act(name, kind, tiny_env, recwarn):
     assert agent(observation).numpy().dtype == agent.action_space.dtype
     if name != "float64":
         assert not [w for w in recwarn if "TensorFlow Lite" in str(w.message)]
-    assert {v.dtype for v in agent.variables} <= {
+    assert {dtype_of(v) for v in agent.variables} <= {
         tf.int64,
         tf.float32,
         *([tf.float64] if name == "float64" else []),

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import kerasrl
 from kerasrl.callbacks import TargetUpdate
+from kerasrl.compatibility import variables_of
 
 RATE = 0.1
 SPACE = gym.spaces.Box(np.float32([-2, 0]), np.float32([2, 1]))
@@ -175,7 +176,7 @@ def test_the_actor_and_the_targets_keep_their_own_periods(make_agent, batches):
     agent.actor_optimizer.build(agent.actor.trainable_variables)
     variables = {
         "actor": agent.actor.variables,
-        "actor's slots": agent.actor_optimizer.variables,
+        "actor's slots": variables_of(agent.actor_optimizer),
         "critic": agent.critic.variables,
         "target critic": agent.target_critic.network.variables,
         "target actor": agent.target_actor.network.variables,

@@ -256,7 +256,8 @@ def with_wide_output():
 
 def test_integer_outputs_are_refused(tiny_env):
     inputs = keras.Input((4,))
-    network = keras.Model(inputs, tf.cast(Dense(2)(inputs), tf.int32))
+    whole = keras.layers.Lambda(lambda x: tf.cast(x, tf.int32), dtype="int32", autocast=False)
+    network = keras.Model(inputs, whole(Dense(2)(inputs)))
     with pytest.raises(NetworkError, match="q_network must map .* to a float tensor.*int32"):
         kerasrl.DQN(network).build(tiny_env())
 

@@ -5,7 +5,18 @@ import pytest
 import tensorflow as tf
 
 from kerasrl.errors import NetworkError
-from kerasrl.networks import MLP, DuelingHead, OneHot, Target, clone, observation_features, twin
+from kerasrl.networks import (
+    MLP,
+    DuelingHead,
+    LayerNormMLP,
+    NatureCNN,
+    ObservationNormalization,
+    OneHot,
+    Target,
+    clone,
+    observation_features,
+    twin,
+)
 
 
 def network(outputs=2, name=None):
@@ -34,6 +45,26 @@ def test_mlp_is_dense_layers_one_after_another(mode):
     expected = np.tanh(np.tanh(X @ k1 + b1) @ k2 + b2)
     np.testing.assert_allclose(mode(mlp)(X), expected, rtol=1e-5, atol=1e-6)
     assert mode(mlp)(X[:, None, :]).shape == (5, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "expected"),
+    [
+        (MLP((4, 2)), (3,), (2,)),
+        (MLP(()), (3,), (3,)),
+        (LayerNormMLP((4, 5)), (3,), (5,)),
+        (NatureCNN(), (36, 36, 4), (512,)),
+        (ObservationNormalization(), (3,), (3,)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_layers_go_over_time(layer, shape, expected):
+    inputs = keras.Input((2, *shape), dtype="uint8" if isinstance(layer, NatureCNN) else None)
+    network = keras.Model(inputs, keras.layers.TimeDistributed(layer)(inputs))
+    steps = tf.cast(tf.random.uniform((3, 2, *shape), maxval=9), inputs.dtype)
+    outputs = network(steps)
+    assert outputs.shape == (3, 2, *expected)
+    np.testing.assert_allclose(outputs[:, 1], layer(steps[:, 1]), rtol=1e-5, atol=1e-6)
 
 
 def test_dueling_head_hand_values(mode):
