@@ -166,6 +166,9 @@ def number(value: Any) -> float:
     return float(tf.convert_to_tensor(raw(value)) if KERAS_3 else keras.backend.get_value(value))
 
 
+#: What Keras's schedulers of learning rates call the rate in an epoch's logs.
+RATE = "learning_rate" if KERAS_3 else "lr"
+
 #: Whether Keras's `fit` may begin within an epoch, and ends one with an execution of what is left.
 FIT_RESUMES = not KERAS_3
 

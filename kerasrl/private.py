@@ -63,6 +63,12 @@ def _has(model: keras.Model, layer: keras.layers.Layer) -> bool:
     return any(value is layer for value in vars(model).values())
 
 
+def restored_epoch(model: keras.Model) -> int | None:
+    """Takes the epoch that `BackupAndRestore` of Keras 3 would begin with; None without one."""
+    epoch, model._initial_epoch = getattr(model, "_initial_epoch", None), None
+    return epoch
+
+
 def in_turn(callbacks: keras.callbacks.CallbackList) -> None:
     """Has a list of callbacks be called one after another, however long that takes.
 

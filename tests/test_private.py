@@ -168,3 +168,16 @@ def test_functions_that_a_graph_calls_are_known_as_long_as_their_owner_exists():
     assert names and all(context.context().has_function(name) for name in names)
     del owner
     assert not any(context.context().has_function(name) for name in names)
+
+
+@pytest.mark.keras_3
+def test_a_backup_says_with_which_epoch_to_begin(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    model.fit(np.ones((2, 2)), np.ones((2, 1)), epochs=3, callbacks=[backup], verbose=0)
+    assert private.restored_epoch(model) is None
+    backup.set_model(model)
+    backup.on_train_begin()
+    assert private.restored_epoch(model) == 3
+    assert private.restored_epoch(model) is None

@@ -253,7 +253,7 @@ class Collector(AgentCallback):
         began, taken = self._epoch_begin
         seconds = time.perf_counter() - began
         self._logs["env_steps"] = float(self._env_steps)
-        self._logs["env_steps_per_second"] = (self._taken - taken) / max(seconds, 1e-9)
+        self._logs["env_steps_per_second"] = float(self._taken - taken) / max(seconds, 1e-9)
         if logs is not None:
             logs.update(self._logs)
 

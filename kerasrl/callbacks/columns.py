@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasrl.compatibility import number
+from kerasrl.compatibility import RATE, number
 
 #: The value of a figure that is not known in an epoch, told apart from others by its identity.
 UNKNOWN = float("nan")
@@ -51,7 +51,7 @@ def end_epoch(callback: keras.callbacks.Callback, epoch: int, logs: dict[str, An
     """
     if _decides(callback) and logs.get(callback.monitor) is UNKNOWN:
         if isinstance(callback, keras.callbacks.ReduceLROnPlateau):
-            logs["lr"] = number(callback.model.optimizer.learning_rate)
+            logs[RATE] = number(callback.model.optimizer.learning_rate)
         return
     if isinstance(callback, keras.callbacks.CSVLogger) and callback.keys is None:
         callback.keys = _csv_columns(callback, logs)

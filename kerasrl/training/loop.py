@@ -11,8 +11,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrl import saving
 from kerasrl.compatibility import steps_per_execution
 from kerasrl.errors import ArgumentError
+from kerasrl.private import restored_epoch
 from kerasrl.warning import warn
 
 _Logs = dict[str, tf.Tensor]
@@ -49,7 +51,9 @@ def fit(
         batches = agent.distribute_strategy.experimental_distribute_dataset(dataset)
         agent.stop_training = False
         agent.make_train_function()
+        saving.make_slots(agent)  # Callbacks that load weights would make them of all weights.
         callbacks.on_train_begin()
+        initial_epoch = restored_epoch(agent) or initial_epoch
         counters = agent.initial_counters(initial_epoch, steps_per_epoch)
         first_epoch, first_step = counters or (initial_epoch, 0)
         iterator, logs = iter(batches), None

@@ -92,6 +92,7 @@ def test_the_warm_up_is_random_and_the_rest_is_the_policys(fit):
     assert set(map(int, env.actions[64:])) == {1}
 
 
+@pytest.mark.reverb
 def test_the_warm_up_goes_on_until_there_is_something_to_sample(fit):
     _, watch, _ = fit(Collect(warmup_steps=0), steps=1)
     assert watch.counts[0] == (0, 32)  # A block of this replay.

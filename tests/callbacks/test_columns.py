@@ -16,6 +16,7 @@ from kerasrl.callbacks import (
     PolicyExport,
     StepsPerSecond,
 )
+from kerasrl.compatibility import RATE
 
 pytestmark = pytest.mark.regression(13)
 
@@ -109,14 +110,17 @@ def test_the_best_model_is_kept_of_epochs_that_were_evaluated(fit, tmp_path):
 
 def test_every_model_is_kept_where_the_best_is_not_asked_for(fit, tmp_path):
     path = str(tmp_path / "{epoch}.weights.h5")
-    fit(keras.callbacks.ModelCheckpoint(path, "episode_return", save_weights_only=True), epochs=2)
+    fit(
+        keras.callbacks.ModelCheckpoint(path, "episode_return", save_weights_only=True, mode="max"),
+        epochs=2,
+    )
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_plateau_is_one_of_evaluations(fit):
     reduce = keras.callbacks.ReduceLROnPlateau("val_episode_return", 0.5, patience=1, mode="max")
     agent, history = fit(reduce, epochs=6, returns=RETURNS, validation_freq=2)
-    np.testing.assert_allclose(history.history["lr"], [0.1] * 6)
+    np.testing.assert_allclose(history.history[RATE], [0.1] * 6)
     np.testing.assert_allclose(agent.optimizer.learning_rate, 0.05, rtol=1e-6)
 
 

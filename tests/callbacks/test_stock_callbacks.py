@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerasrl.callbacks import Collect, CollectRollouts
+from kerasrl.compatibility import RATE
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_csv_logger_with_evaluations_now_and_then(fit, tmp_path):
 def test_learning_rate_scheduler(fit, kind):
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 / (epoch + 1))
     agent, history = fit(schedule, kind=kind)
-    np.testing.assert_allclose(history.history["lr"], [0.5, 0.25, 0.5 / 3], rtol=1e-6)
+    np.testing.assert_allclose(history.history[RATE], [0.5, 0.25, 0.5 / 3], rtol=1e-6)
     np.testing.assert_allclose(agent.optimizer.learning_rate, 0.5 / 3, rtol=1e-6)
 
 
@@ -144,7 +145,7 @@ def test_lambda_callback_is_called_at_every_point(fit):
 
 
 def test_a_progress_bar_of_ones_own(fit, capsys):
-    fit(keras.callbacks.ProgbarLogger("steps"), epochs=2, verbose=1)
+    fit(keras.callbacks.ProgbarLogger(), epochs=2, verbose=1)
     printed = capsys.readouterr().out
     assert printed.count("Epoch 1/2") == 1
     assert "episode_return" in printed

@@ -24,7 +24,7 @@ def screen_env(tiny_env):
             self.size = size
 
         def render(self):
-            return np.full((*self.size, 3), 40 * self.time, np.uint8)
+            return np.full((*self.size, 3), 40 * self.time % 256, np.uint8)
 
     return Screen
 
