@@ -112,8 +112,15 @@ def _sockets():
     return found
 
 
+def port_of(replay):
+    """The port of an open replay's server; None of one that is in this process."""
+    return getattr(getattr(replay._table, "server", None), "port", None)
+
+
 def is_listened_on(port):
-    """Whether something listens on a port of this machine."""
+    """Whether something listens on a port of this machine; nothing does on None."""
+    if not port:
+        return False
     with socket.socket(socket.AF_INET6) as probe:
         return probe.connect_ex(("::1", port)) == 0
 

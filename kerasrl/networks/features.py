@@ -1,5 +1,6 @@
 """From observations of any space to a vector of features."""
 
+import re
 from typing import Any
 
 import gymnasium as gym
@@ -51,6 +52,10 @@ def observation_features(space: gym.Space, normalize: bool = False) -> tuple[Any
         A nest of `keras.Input`s with the structure of `space`, and a float Keras tensor `[B, D]`.
     """
     inputs = _inputs(space, "observation")
+    if isinstance(inputs, dict):  # Keras 3 warns of inputs in a dict that are called otherwise.
+        leaves = {key for key, value in inputs.items() if not tf.nest.is_nested(value)}
+        free = {key: _inputs(space[key], key) for key in leaves if _is_free(key)}
+        inputs = {**inputs, **free}
     observation = ObservationNormalization()(inputs) if normalize else inputs
     vectors = _vectors(space, observation)
     return inputs, vectors[0] if len(vectors) == 1 else keras.layers.Concatenate()(vectors)
@@ -61,7 +66,16 @@ def _inputs(space: gym.Space, name: str) -> Any:
         return {key: _inputs(space[key], f"{name}_{key}") for key in sorted(space.keys())}
     if isinstance(space, gym.spaces.Tuple):
         return tuple(_inputs(child, f"{name}_{i}") for i, child in enumerate(space))
+    name = name.replace("/", "_")  # Which Keras 3 has no name with.
     return keras.Input(space.shape, dtype=tf.as_dtype(space.dtype).name, name=name)
+
+
+def _is_free(name: str) -> bool:
+    """Whether an input may have a name: no other layer of a default network will have it."""
+    registered = [known.rpartition(">")[2] for known in keras.saving.get_custom_objects()]
+    taken = {kind.lower() for kind in (*dir(keras.layers), *registered)} | {"action"}
+    plain = re.sub(r"_|\d+$", "", name).lower()
+    return plain not in taken and re.fullmatch("[A-Za-z0-9][A-Za-z0-9_]*", name) is not None
 
 
 def _vectors(space: Any, inputs: Any) -> list[Any]:

@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from leftovers import counts, is_listened_on, more_than
+from leftovers import counts, is_listened_on, more_than, port_of
 
 import kerasrl
 from kerasrl.callbacks import Collect, Evaluation
@@ -16,15 +16,15 @@ SHORT = {"steps_per_epoch": 8, "batch_size": 4, "verbose": 0}
 
 
 class Spy(keras.callbacks.Callback):
-    """Notes the port of the replay's server, and may raise at some point of the run."""
+    """Notes the port of the replay's server, if there is one, and may raise at some point."""
 
     def __init__(self, raises=None, at="on_train_batch_end"):
         super().__init__()
         self.raises, self.at, self.port, self.closed = raises, at, None, 0
 
     def _point(self, name):
-        self.port = self.model.run.replay._table.server.port
-        assert is_listened_on(self.port)
+        self.port = port_of(self.model.run.replay)
+        assert self.port is None or is_listened_on(self.port)
         if self.raises is not None and name == self.at:
             raise self.raises
 
@@ -94,7 +94,7 @@ def test_an_exception_in_an_environment(make_agent, factory, fail_at):
     with pytest.raises(OSError, match="the simulator crashed"):
         agent.fit(factory, callbacks=[spy, collect()], **(SHORT | {"steps_per_epoch": 64}))
     assert [env.closed for env in factory.made] == [True]
-    assert spy.port is None or not is_listened_on(spy.port)
+    assert not is_listened_on(spy.port)
     assert agent.run is None
     factory.arguments = {}
     agent.fit(factory, callbacks=[collect()], **SHORT)
@@ -108,7 +108,6 @@ def test_what_the_user_made_stays_open(make_agent, tiny_env):
             agent.fit(env, replay=replay, callbacks=[collect()], **SHORT)
         assert not env.closed
         assert replay.size == 32
-        assert replay.info().current_size == 1
         agent.fit(env, replay=replay, callbacks=[collect()], **SHORT)
     assert len(env.actions) == 36 + 8
 
@@ -195,7 +194,7 @@ def test_two_agents_in_two_threads(make_agent, tiny_env):
     for thread in threads:
         thread.join(100)
     assert not failures
-    assert len(set(ports)) == 2
+    assert len(ports) == 2 and (len(set(ports)) == 2 or not any(ports))
     assert [int(agent.optimizer.iterations) for agent in agents] == [16, 16]
     assert not any(is_listened_on(port) for port in ports)
 

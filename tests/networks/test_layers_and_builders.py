@@ -1,3 +1,6 @@
+import contextlib
+import warnings
+
 import gymnasium as gym
 import keras
 import numpy as np
@@ -261,3 +264,22 @@ def test_features_of_every_space(space, observation, features):
     result = keras.Model(inputs, outputs)(observation)
     assert result.dtype == tf.float32
     np.testing.assert_allclose(result, [features], rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "keys", [["position", "velocity"], ["action", "dense", "flatten_1", "one_hot"], ["a/b", "_c"]]
+)
+def test_parts_of_an_observation_may_be_called_anything(keys):
+    box = gym.spaces.Box(-1, 1, (2,), np.float32)
+    space = gym.spaces.Dict({key: box for key in keys})
+    inputs, features = observation_features(space)
+    plain = keys == ["position", "velocity"]
+    with contextlib.nullcontext() if plain else warnings.catch_warnings():
+        if not plain:  # Of Keras 3, about names.
+            warnings.simplefilter("ignore")
+        network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(features)))
+    critic = keras.layers.Concatenate()([features, keras.Input((1,), name="action")])
+    assert network({key: np.ones((3, 2), np.float32) for key in keys}).shape == (3, 2)
+    assert critic.shape == (None, 2 * len(keys) + 1)
+    assert [leaf.name for leaf in inputs.values()] == keys or not plain
