@@ -52,10 +52,9 @@ def observation_features(space: gym.Space, normalize: bool = False) -> tuple[Any
         A nest of `keras.Input`s with the structure of `space`, and a float Keras tensor `[B, D]`.
     """
     inputs = _inputs(space, "observation")
-    if isinstance(inputs, dict):  # Keras 3 warns of inputs in a dict that are called otherwise.
-        leaves = {key for key, value in inputs.items() if not tf.nest.is_nested(value)}
-        free = {key: _inputs(space[key], key) for key in leaves if _is_free(key)}
-        inputs = {**inputs, **free}
+    if isinstance(space, gym.spaces.Dict):  # Keras 3 warns of inputs that are called otherwise.
+        leaves = [key for key, value in inputs.items() if not tf.nest.is_nested(value)]
+        inputs |= {key: _inputs(space[key], key) for key in leaves if _is_free(key)}
     observation = ObservationNormalization()(inputs) if normalize else inputs
     vectors = _vectors(space, observation)
     return inputs, vectors[0] if len(vectors) == 1 else keras.layers.Concatenate()(vectors)
