@@ -282,9 +282,9 @@ def test_ctrl_c_that_ended_a_worker_is_no_fault_of_it():
     try:
         environments = envs.make(env)
         environments.reset()
-        for pid in pids(environments):
-            os.kill(pid, signal.SIGINT)
-        time.sleep(0.2)
+        for process in env.processes:
+            os.kill(process.pid, signal.SIGINT)
+            process.join(30)
         with pytest.raises(KeyboardInterrupt):
             environments.step(np.array([GO_ON] * 3))
     finally:

@@ -266,7 +266,7 @@ def test_features_of_every_space(space, observation, features):
     np.testing.assert_allclose(result, [features], rtol=1e-6)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize(
     "keys", [["position", "velocity"], ["action", "dense", "flatten_1", "one_hot"], ["a/b", "_c"]]
 )

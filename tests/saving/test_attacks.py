@@ -353,7 +353,7 @@ BOMBS = {
         layer(
             "TimeDistributed",
             layer=sequential(
-                layer("RepeatVector", n=2**24),
+                layer("RepeatVector", n=2**25),
                 layer("GlobalAveragePooling1D"),
             ),
         ),
