@@ -36,10 +36,6 @@ class NatureCNN(keras.layers.Layer):
         build_in_turn(self.stack, input_shape)
         super().build(input_shape)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        """`[B, 512]`."""
-        return (input_shape[0], 512)
-
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps uint8 images `[B, height, width, channels]` to float features `[B, 512]`.
 
