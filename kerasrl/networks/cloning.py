@@ -111,6 +111,8 @@ def twin(critic: keras.Model, inputs: list[Any]) -> keras.Model:
         Fujimoto et al., "Addressing function approximation error in actor-critic methods", 2018.
     """
     second = clone(critic, same_weights=False)
+    if _same_random_weights(critic, second):  # As under the seed that the first was made under.
+        second = clone(critic, same_weights=False)
     if _same_random_weights(critic, second):
         raise NetworkError(
             f"the twin of {critic.name} starts with the very same weights, so that two are no "

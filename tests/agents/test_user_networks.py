@@ -274,3 +274,15 @@ def test_a_failed_build_leaves_the_agent_unbuilt(tiny_env):
     assert not agent.built
     agent.build(tiny_env(action_space=gym.spaces.Discrete(3)))
     assert agent.built
+
+
+def test_a_twin_is_another_one_under_the_seed_that_the_critic_was_made_under(tiny_env):
+    keras.utils.set_random_seed(0)
+    inputs = [keras.Input((4,)), keras.Input((2,))]
+    agent = kerasrl.TD3(critic=keras.Model(inputs, Dense(1)(Concatenate()(inputs))))
+    agent.compile(run_eagerly=True)
+    keras.utils.set_random_seed(0)
+    agent.actor = keras.Sequential([keras.Input((4,)), Dense(2, kernel_initializer="zeros")])
+    agent.build(tiny_env(action_space=BOX))
+    one, other = (w for w in agent.critic.trainable_weights if w.shape == (6, 1))
+    assert (one.numpy() != other.numpy()).any()
