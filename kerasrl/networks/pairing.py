@@ -205,4 +205,7 @@ def _of_keras() -> set[str]:
     Its lists are in the order in which things were made, which may be another in a copy, so that
     they count for less than the names that things have.
     """
-    return {*vars(keras.layers.Layer(name="layer")), *vars(keras.Sequential(name="sequential"))}
+    inputs = keras.Input((1,), name="inputs")
+    functional = keras.Model(inputs, inputs, name="functional")
+    sequential = keras.Sequential(name="sequential")
+    return set().union(*map(vars, (keras.layers.Layer(name="layer"), sequential, functional)))

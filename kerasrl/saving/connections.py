@@ -94,15 +94,15 @@ def as_by_keras_3(config: dict[str, Any]) -> dict[str, Any]:
 
 def _call_by_keras_2(layer: dict[str, Any], call: dict[str, Any]) -> Any:
     arguments, named = call["args"], call["kwargs"]
-    name, further = layer.get("class_name"), _FURTHER.get(str(layer.get("class_name")), ())
+    further = _FURTHER.get(str(layer.get("class_name")), ())
     listed = isinstance(arguments, list) and isinstance(named, dict)
     if not listed or not 0 < len(arguments) <= 1 + len(further) or not _all_tensors(arguments[0]):
         return call
     if str(layer.get("module")).startswith("keras.src.ops."):
         return call
     named = {**dict(zip(further, arguments[1:], strict=False)), **named}
-    # What Keras 3 writes whether or not it was asked for.
-    unasked = ("mask",) if name not in _FURTHER else ("mask", "training")
+    # What Keras 3 writes whether or not it was asked for, and goes over in training.
+    unasked = ("mask", "training")
     named = {k: v for k, v in named.items() if not (k in unasked and v in (None, False))}
     if any(_is_nest(value) and not is_tensor(value) for value in named.values()):
         return call

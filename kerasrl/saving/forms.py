@@ -92,7 +92,11 @@ def _as_keras_2(node: dict[str, Any]) -> Any:
     node, config = _plain(node), _with_activations(_plain(config), "silu", "swish")
     if name == "Functional":
         return _with(node, module=_FUNCTIONAL[2], config=config)
+    if node.get("module") == "keras.optimizers.schedules":  # None in one, its class in the other.
+        return _with(node, config=_without(config, "name"))
     if "learning_rate" in config:
+        if config.get("use_ema") is False:  # None in one, 100 in the other.
+            config = _without(config, "ema_overwrite_frequency")
         return _with(node, config={"is_legacy_optimizer": False, "jit_compile": False} | config)
     if name == "LossScaleOptimizer":
         named = {"class_name": "LossScaleOptimizerV3", "registered_name": "LossScaleOptimizerV3"}
