@@ -11,7 +11,6 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
-import pybullet as bullet
 import pytest
 from gymnasium.utils.env_checker import check_env
 
@@ -19,6 +18,8 @@ import kerasrl  # noqa: F401  It registers the environments.
 from kerasrl.envs.suites import old_gym
 from kerasrl.envs.suites import pybullet as ours
 from kerasrl.errors import ArgumentError, EnvError, StackError
+
+bullet = pytest.importorskip("pybullet", reason='PyBullet missing: pip install "kerasrl[pybullet]"')
 
 MINITAUR = "kerasrl/MinitaurBullet-v0"
 CHEETAH = "kerasrl/HalfCheetahBullet-v0"

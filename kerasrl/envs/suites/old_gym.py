@@ -108,7 +108,8 @@ class OldModules:
         if found is None:
             raise StackError(
                 f"{_PACKAGE} is missing, which comes with PyBullet. Install it with: "
-                "pip install --force-reinstall pybullet"
+                'pip install "kerasrl[pybullet]". From Python 3.12 on it has no wheels, so '
+                "that pip compiles it, which takes a C++ compiler and some ten minutes."
             )
         self.physics = Physics()
         self._stand_ins = self._make_stand_ins(np.random.SeedSequence(seed).generate_state(4))
