@@ -36,19 +36,28 @@ class NatureCNN(keras.layers.Layer):
         build_in_turn(self.stack, input_shape)
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Maps uint8 images `[B, height, width, channels]` to float features `[B, 512]`.
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """`[B, 512]`."""
+        return (input_shape[0], 512)
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Calls the layer.
 
         Raises:
             NetworkError: when the images are not uint8.
         """
-        if inputs.dtype != tf.uint8:
+        dtype = tf.as_dtype(inputs.dtype)
+        if dtype != tf.uint8:
             # Keras casts uint8 to float for a model whose Input does not say otherwise, after which
             # pixels in [0, 255] and in [0, 1] look the same.
             raise NetworkError(
-                f"NatureCNN takes uint8 images and scales them itself; received {inputs.dtype.name}"
+                f"NatureCNN takes uint8 images and scales them itself; received {dtype.name}"
                 ". Declare keras.Input(shape, dtype='uint8'), and observations of dtype uint8."
             )
+        return super().__call__(inputs, *args, **kwargs)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Maps uint8 images `[B, height, width, channels]` to float features `[B, 512]`."""
         features = tf.cast(inputs, self.compute_dtype) / 255
         for layer in self.stack:
             features = layer(features)
