@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHORTER = {"env_steps=20_000": "env_steps=1_100", "steps_per_epoch=1_000": "steps_per_epoch=10"}
-
+EXTRAS = {"Bullet-v0": ("pybullet", "pybullet"), "dm_control/": ("dm_control", "dm-control")}
 
 # Pages whose snippets go on from each other, as the cells of a notebook do.
 NOTEBOOKS = [ROOT / "docs/by_hand.md", ROOT / "docs/extending.md"]
@@ -34,8 +34,9 @@ def run(source, names):
 
 @pytest.mark.parametrize("source", list(snippets()))
 def test_snippet_runs(source, tmp_path, monkeypatch, short_pendulum):
-    if "Bullet-v0" in source and find_spec("pybullet") is None:
-        pytest.skip('PyBullet missing: pip install "kerasrl[pybullet]"')
+    for text, (package, extra) in EXTRAS.items():
+        if text in source and find_spec(package) is None:
+            pytest.skip(f'{package} missing: pip install "kerasrl[{extra}]"')
     monkeypatch.chdir(tmp_path)
     run(source, {"__name__": "__main__"})
 

@@ -129,7 +129,8 @@ def _suite() -> Any:
     except ModuleNotFoundError as error:
         raise StackError(
             f"dm_control's environments need packages of an extra; {error}. Install them with: "
-            'pip install "kerasrl[dm-control]"'
+            'pip install "kerasrl[dm-control]", with Python up to 3.12: labmaze, which dm_control '
+            "asks for, has no wheels for later ones."
         ) from error
     return suite
 
