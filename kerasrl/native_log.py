@@ -7,6 +7,8 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 
+from kerasrl.system import file_in_memory
+
 # Reverb prints its start and stop, TensorFlow Lite its conversion, and PyBullet its build time,
 # whatever the log level.
 _CHATTER = re.compile(
@@ -36,7 +38,7 @@ def muted() -> Iterator[None]:
     with (
         _lock,
         _logging_left_alone(),
-        os.fdopen(os.memfd_create("kerasrl-stderr"), "w+b") as captured,
+        file_in_memory("kerasrl-stderr") as captured,
     ):
         stderr = os.dup(2)
         os.dup2(captured.fileno(), 2)

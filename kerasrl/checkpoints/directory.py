@@ -1,7 +1,6 @@
 """A directory of checkpoints, each of which is whole or is not taken for one."""
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kerasrl import system
 from kerasrl.errors import ArgumentError, LoadError, MismatchError
 from kerasrl.files.archive import read_file
 from kerasrl.files.atomic import explained, replacing_directory
@@ -106,9 +106,9 @@ class CheckpointDirectory:
         self._name = self.path.resolve()
         if self._name in _held:
             raise self._in_use()
-        lock = open(self.path / ".lock", "a", opener=_not_following)  # noqa: SIM115
+        lock = open(self.path / ".lock", "a", opener=system.open_itself)  # noqa: SIM115
         try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.lock(lock)
         except BlockingIOError as error:
             lock.close()
             raise self._in_use() from error
@@ -126,11 +126,6 @@ class CheckpointDirectory:
         numbered = [(_NAME.fullmatch(child.name), child) for child in self.path.iterdir()]
         found = [(int(match[1]), child) for match, child in numbered if match]
         return [child for _, child in sorted(found, reverse=True)]
-
-
-def _not_following(path: str, flags: int) -> int:
-    """Opens a file that is no link to another; a named pipe is not waited for."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
 
 
 def _write_manifest(directory: Path) -> None:

@@ -3,26 +3,21 @@
 import contextlib
 import functools
 import multiprocessing
-import os
-import select
-import signal
-import socket
 import time
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
 from gymnasium.error import NoAsyncCallError
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
+from kerasrl import system
 from kerasrl.errors import EnvWorkerError
 from kerasrl.warning import warn
 
 _SECONDS_TO_DIE = 5.0  # From the end of a connection to that of its process.
 _SECONDS_TO_CLOSE = 5.0
 _SECONDS_TO_REPORT = 5.0
-_LONGEST_POLL = 1e6  # Seconds; its milliseconds are a C int.
 
 
 class AsyncWorkers:
@@ -120,21 +115,7 @@ class AsyncWorkers:
 
     def _answered(self) -> bool:
         """Waits until all have answered, and not beyond the death of one, whatever others do."""
-        pending = select.poll()
-        for pipe in self._env.parent_pipes:
-            pending.register(pipe.fileno(), select.POLLIN)
-        missing, deadline = self._env.num_envs, time.monotonic() + self._timeout
-        while missing:
-            seconds = min(max(0.0, deadline - time.monotonic()), _LONGEST_POLL)
-            ready = pending.poll(1_000 * seconds)
-            if not ready:
-                return False
-            for descriptor, event in ready:
-                if event & select.POLLHUP and _is_at_end(descriptor):
-                    raise EOFError("a worker has ended")
-                pending.unregister(descriptor)
-            missing -= len(ready)
-        return True
+        return system.wait_for_all(self._env.parent_pipes, self._timeout)
 
     def _get(self, get: Any) -> Any:
         """Takes a worker's report of an error, which is missing if it could not be pickled."""
@@ -211,7 +192,7 @@ class AsyncWorkers:
 def warn_of_fork(env: Any) -> None:
     """Warns when the workers of an environment just made were forked while gRPC is at work."""
     inner = env.unwrapped
-    if isinstance(inner, AsyncVectorEnv) and _forked(inner.processes[0]) and _grpc_runs():
+    if isinstance(inner, AsyncVectorEnv) and system.was_forked(inner.processes[0]) and _grpc_runs():
         warn(
             f"the workers of {env} were forked from a process in which a replay has run. gRPC, "
             "which Reverb is built on, does not allow for that, and they may hang. Pass context="
@@ -219,35 +200,16 @@ def warn_of_fork(env: Any) -> None:
         )
 
 
-def _forked(process: Any) -> bool:
-    by_default = type(process) is multiprocessing.Process
-    return isinstance(process, ForkProcess) or (
-        by_default and multiprocessing.get_start_method() == "fork"
-    )
-
-
 def _grpc_runs() -> bool:
     names = (path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
     return any(name.startswith("grpc") for name in names)
 
 
-def _is_at_end(descriptor: int) -> bool:
-    """Whether nothing is left to be read from a connection that the other side has closed."""
-    with socket.socket(fileno=os.dup(descriptor)) as connection:
-        return not connection.recv(1, socket.MSG_PEEK)
-
-
 def _died(processes: list[tuple[int, Any]]) -> str:
     return " ".join(
-        f"{_name(i, process)} died, exit code {process.exitcode}{_meaning(process.exitcode)}."
+        f"{_name(i, process)} died, exit code {process.exitcode}{system.meaning(process.exitcode)}."
         for i, process in processes
     )
-
-
-def _meaning(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return " (SIGKILL, which the kernel sends when memory runs out)"
-    return f" ({signal.Signals(-code).name})" if code < 0 else ""
 
 
 def _name(worker: int, process: Any) -> str:

@@ -1,7 +1,6 @@
 """Writing aside and moving into place, so that what was there before is never harmed."""
 
 import contextlib
-import ctypes
 import itertools
 import os
 import shutil
@@ -11,9 +10,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from kerasrl.errors import KerasRLError, SaveError
+from kerasrl.system import exchange, sync
 
-_HERE = -100  # AT_FDCWD: relative paths are relative to the working directory.
-_EXCHANGE = 2  # RENAME_EXCHANGE
 _numbers = itertools.count()
 
 
@@ -93,19 +91,9 @@ def partial_path(path: Path) -> Path:
     )
 
 
-def sync(path: Path) -> None:
-    """Waits until a file or a directory has reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _exchange(one: Path, other: Path) -> None:
     """Swaps two names at once where the file system can, else one after the other."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+    if exchange(one, other):
         return
     aside = partial_path(other)
     os.rename(other, aside)

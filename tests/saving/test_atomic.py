@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from kerasrl import system
 from kerasrl.checkpoints.directory import CheckpointDirectory
 from kerasrl.errors import ReplayError, SaveError
 from kerasrl.saving import replacing_directory, replacing_file
@@ -87,14 +88,12 @@ def test_a_directory_that_fails_leaves_the_one_before(tmp_path):
 
 
 def test_a_directory_is_replaced_where_names_cannot_be_swapped_at_once(tmp_path, monkeypatch):
-    from kerasrl.files import atomic
-
     class Old:
         @staticmethod
         def renameat2(*arguments):
             return -1
 
-    monkeypatch.setattr(atomic.ctypes, "CDLL", lambda *_, **__: Old())
+    monkeypatch.setattr(system.ctypes, "CDLL", lambda *_, **__: Old())
     for content in ("old", "new"):
         with replacing_directory(tmp_path / "policy") as partial:
             (partial / "file").write_text(content)
