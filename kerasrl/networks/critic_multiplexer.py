@@ -44,6 +44,9 @@ class CriticMultiplexer(keras.layers.Layer):
         joint = tf.concat(vectors, axis=-1)
         return joint if self.critic_network is None else self.critic_network(joint)
 
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Does nothing: its networks are built when it is called."""
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, networks serialized."""
         serialize = keras.saving.serialize_keras_object

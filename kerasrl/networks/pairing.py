@@ -206,6 +206,7 @@ def _of_keras() -> set[str]:
     they count for less than the names that things have.
     """
     inputs = keras.Input((1,), name="inputs")
-    functional = keras.Model(inputs, inputs, name="functional")
+    outputs = keras.layers.Flatten(name="layer")(inputs)  # Some Kerases want something between.
+    functional = keras.Model(inputs, outputs, name="functional")
     sequential = keras.Sequential(name="sequential")
     return set().union(*map(vars, (keras.layers.Layer(name="layer"), sequential, functional)))

@@ -72,6 +72,7 @@ def critic():
     return keras.Model([observation, action], layer([observation, action]))
 
 
+@pytest.mark.filterwarnings("error:.*build:UserWarning")
 def test_it_is_saved_and_loaded_with_its_networks(reloaded):
     model = critic()
     loaded = reloaded(model)
@@ -82,6 +83,7 @@ def test_it_is_saved_and_loaded_with_its_networks(reloaded):
     assert loaded.get_layer("critic").observation_network is None
 
 
+@pytest.mark.filterwarnings("error:.*build:UserWarning")
 def test_its_config_makes_a_layer_with_fresh_weights():
     layer = CriticMultiplexer(MLP((4, 1)), observation_network=dense(3))
     layer([OBSERVATION, ACTION])
