@@ -278,7 +278,11 @@ def test_workers_that_are_made_here_ignore_ctrl_c():
 
 
 def test_ctrl_c_that_ended_a_worker_is_no_fault_of_it():
-    env = vector()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell may ignore it.
+    try:
+        env = vector()
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         environments = envs.make(env)
         environments.reset()
