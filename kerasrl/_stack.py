@@ -70,11 +70,11 @@ REVERB = Kind(
     install='pip install "tensorflow==2.15.1" "keras<2.16" "dm-reverb==0.14.0"',
 )
 CURRENT = Kind(
-    what="any system, Python 3.10-3.13, tensorflow 2.16.x to 2.21.x, keras 3.5 to 3.x",
-    releases={"tensorflow": ((2, 16), (2, 21)), "keras": ((3, 5), (3, None))},
+    what="any system, Python 3.10-3.13, tensorflow 2.16.x to 2.21.x, keras 3.8 to 3.x",
+    releases={"tensorflow": ((2, 16), (2, 21)), "keras": ((3, 8), (3, None))},
     majors={"numpy": (1, 2)},
     imported=("keras", "Keras"),
-    install='pip install "tensorflow>=2.16,<2.22" "keras>=3.5,<4"',
+    install='pip install "tensorflow>=2.16,<2.22" "keras>=3.8,<4"',
 )
 
 

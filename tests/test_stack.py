@@ -75,7 +75,7 @@ def test_a_fitting_stack_imports_reverb_and_nothing_else(stack):
         CURRENT._replace(system="Windows", machine="AMD64", python=(3, 12)),
         CURRENT._replace(system="Linux", machine="aarch64", python=(3, 10)),
         CURRENT._replace(keras_backend="tensorflow"),
-        CURRENT._replace(distributions={"tensorflow": "2.16.1", "keras": "3.5.0"}),
+        CURRENT._replace(distributions={"tensorflow": "2.16.1", "keras": "3.8.0"}),
     ],
 )
 def test_a_fitting_stack_without_reverb_imports_keras_and_nothing_else(stack):
@@ -119,10 +119,10 @@ def test_a_wrong_python_is_not_buried_under_the_packages_it_cannot_have():
     [
         ("tensorflow", "2.22.0", "tensorflow 2.16.x to 2.21.x is needed; tensorflow 2.22.0 is ins"),
         ("tensorflow", None, "tensorflow 2.16.x to 2.21.x is needed; it is not installed."),
-        ("keras", "2.15.0", "keras 3.5 to 3.x is needed; keras 2.15.0 is installed."),
-        ("keras", "3.4.1", "keras 3.5 to 3.x is needed; keras 3.4.1 is installed."),
-        ("keras", "4.0.0", "keras 3.5 to 3.x is needed; keras 4.0.0 is installed."),
-        ("keras", None, "keras 3.5 to 3.x is needed; it is not installed."),
+        ("keras", "2.15.0", "keras 3.8 to 3.x is needed; keras 2.15.0 is installed."),
+        ("keras", "3.7.1", "keras 3.8 to 3.x is needed; keras 3.7.1 is installed."),
+        ("keras", "4.0.0", "keras 3.8 to 3.x is needed; keras 4.0.0 is installed."),
+        ("keras", None, "keras 3.8 to 3.x is needed; it is not installed."),
         ("numpy", "3.0.0", "numpy<3 is needed; numpy 3.0.0 is installed"),
     ],
 )
@@ -215,12 +215,12 @@ def test_the_error_names_what_was_found_what_fits_and_the_way_out():
         "Found:     Linux x86_64, Python 3.11, tensorflow 2.15.1, keras 2.14.0, no dm-reverb\n"
         "Supported: Linux x86-64, Python 3.10-3.11, "
         "tensorflow 2.15.x, keras 2.15.x, dm-reverb 0.14.x\n"
-        "       or: any system, Python 3.10-3.13, tensorflow 2.16.x to 2.21.x, keras 3.5 to 3.x\n"
+        "       or: any system, Python 3.10-3.13, tensorflow 2.16.x to 2.21.x, keras 3.8 to 3.x\n"
     ) in message
     assert "pip install kerasrl\n" in message
     assert 'pip install "tensorflow==2.15.1" "keras<2.16" "dm-reverb==0.14.0"' in message
     message = check_and_catch(CURRENT._replace(distributions={"tensorflow": "2.20.0"}))
-    assert 'pip install "tensorflow>=2.16,<2.22" "keras>=3.5,<4"' in message
+    assert 'pip install "tensorflow>=2.16,<2.22" "keras>=3.8,<4"' in message
 
 
 @pytest.mark.fault(42)
