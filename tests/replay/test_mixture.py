@@ -115,7 +115,7 @@ def test_other_shares_are_told_of(tmp_path):
         mixed(7, (0.5, 0.5), checkpoint=tmp_path)
 
 
-def test_priorities_go_to_the_replay_of_the_key(seed):
+def test_priorities_go_to_the_replay_of_the_key():
     with mixed(shares=(0.5, 0.5), make=Prioritized) as mixture:
         assert mixture.priorities
         batch = next(iter(mixture.dataset(64)))
