@@ -32,6 +32,12 @@ def write(directory: Path, table: Table, settings: dict[str, Any], state: dict[s
     """
     with explained(directory):
         table.write(directory / _TABLE)
+        write_state(directory, settings, state)
+
+
+def write_state(directory: Path, settings: dict[str, Any], state: dict[str, Any]) -> None:
+    """Writes what `write` writes besides the table."""
+    with explained(directory):
         write_nest(directory / _STATE, {"settings": settings, **state})
 
 

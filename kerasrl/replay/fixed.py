@@ -12,7 +12,7 @@ from kerasrl.errors import ArgumentError, ArgumentTypeError, ReplayError
 from kerasrl.experience.packing import Packer
 from kerasrl.replay import conforming
 from kerasrl.replay.dataset import pipeline_options
-from kerasrl.replay.replay import Replay
+from kerasrl.replay.replay import Replay, not_open
 from kerasrl.replay.weakly import weakly
 
 _TOLERANCE = 1e-5  # Of the bounds of a Box, for what was rounded.
@@ -93,7 +93,7 @@ class Fixed(Replay):
             ReplayError: when it is not open.
         """
         if self._spec is None:
-            raise ReplayError("this replay is not open; fit() opens it, or call open(spec).")
+            raise not_open()
         if batch_size is not None:
             raise ArgumentError(
                 f"a Fixed replay has its own batches; received batch_size={batch_size!r}. Leave it "

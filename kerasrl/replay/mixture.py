@@ -10,15 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrl.arguments import whole
-from kerasrl.errors import ArgumentError, ArgumentTypeError, LoadError, ReplayError
+from kerasrl.errors import ArgumentError, ArgumentTypeError, ReplayError
 from kerasrl.experience.packing import Packer
 from kerasrl.files.atomic import explained
-from kerasrl.files.nests import read_nest, write_nest
 from kerasrl.replay import contents
 from kerasrl.replay.dataset import pipeline_options
-from kerasrl.replay.replay import Replay
+from kerasrl.replay.replay import Replay, not_open
 
-_STATE = "state"
 _MOST_BATCHES = 64  # Drawn at once, so that the shares hold exactly.
 _SALT = 0x9E3779B97F4A7C15  # The golden ratio: no two keys of two replays are alike.
 
@@ -32,8 +30,6 @@ class Mixture(Replay):
 
     Where one of the replays has priorities, batches have `key` and `weight`; the weights of what
     has no priority are 1, and each replay's are divided by the greatest among its own in the batch.
-
-    It is a context manager that closes them all.
 
     Args:
         replays: dict of `Replay`s, by names of any kind; a `Fixed` dataset goes round and round.
@@ -55,6 +51,7 @@ class Mixture(Replay):
         self.shares = {name: float(shares[name]) for name in replays}
         self.priorities = any(replay.priorities for replay in replays.values())
         self._live = next(iter(self.replays.values()))
+        self._salts = [_salt(number) for number in range(len(self.replays))]
         self._spec: dict[str, Any] | None = None
         self._settings: dict[str, Any] = {
             "replay": type(self).__name__,
@@ -81,10 +78,7 @@ class Mixture(Replay):
         """
         batches = 0
         if checkpoint is not None:
-            state = read_nest(checkpoint / _STATE)
-            if not isinstance(state, dict) or "settings" not in state:
-                raise LoadError(f"{checkpoint} does not hold a mixture of replays.")
-            contents.check_same(checkpoint, self._settings, state["settings"])
+            _, state = contents.read(checkpoint, self._settings)
             with contents.damaged_if_wrong():
                 batches = whole("batches", state["batches"], least=0)
         for number, replay in enumerate(self.replays.values()):
@@ -130,7 +124,7 @@ class Mixture(Replay):
             ReplayError: when it is not open, or a replay beside the first is empty.
         """
         if self._spec is None:
-            raise ReplayError("this replay is not open; fit() opens it, or call open(spec).")
+            raise not_open()
         batch_size = whole("batch_size", batch_size)
         for name, replay in self.replays.items():
             if replay is not self._live and not replay.fixed and replay.size == 0:
@@ -138,7 +132,8 @@ class Mixture(Replay):
         self._together = _batches_at_once(batch_size, self.shares)
         counts = [round(share * batch_size * self._together) for share in self.shares.values()]
         before, begun = divmod(self._batches_before, self._together)
-        parts = tuple(self._part(number, count, before) for number, count in enumerate(counts))
+        each = zip(self.replays.values(), self._salts, counts, strict=True)
+        parts = tuple(self._part(replay, salt, count, before) for replay, salt, count in each)
         order = _spread(counts).reshape(self._together, batch_size)
 
         def mixed(*batches: dict[str, Any]) -> dict[str, Any]:
@@ -151,15 +146,14 @@ class Mixture(Replay):
 
     def save(self, directory: Path, batches: int) -> None:
         """Writes all replays; see `Uniform.save`."""
+        begun = self._batches_before % self._together
         for number, replay in enumerate(self.replays.values()):
             place = directory / str(number)
             with explained(directory):
                 place.mkdir()
-            begun = self._batches_before % self._together
             replay.save(place, (begun + batches) // self._together)
-        state = {"settings": self._settings, "batches": self._batches_before + batches}
-        with explained(directory):
-            write_nest(directory / _STATE, state)
+        state = {"batches": self._batches_before + batches}
+        contents.write_state(directory, self._settings, state)
 
     def failure(self) -> Exception | None:
         """The first error of a replay behind the TensorFlow error that the dataset ended with."""
@@ -184,9 +178,9 @@ class Mixture(Replay):
             priorities: float `[M]`, see `Prioritized.update_priorities`.
         """
         keys = np.asarray(keys).astype(np.int64).ravel()
-        for number, replay in enumerate(self.replays.values()):
+        for replay, salt in zip(self.replays.values(), self._salts, strict=True):
             if replay.priorities:
-                replay.update_priorities(keys ^ _salt(number), priorities)
+                replay.update_priorities(keys ^ salt, priorities)
 
     def close(self) -> None:
         """Closes every replay. Does nothing when they are closed."""
@@ -194,16 +188,9 @@ class Mixture(Replay):
             replay.close()
         self._spec = None
 
-    def __enter__(self) -> "Mixture":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
-    def _part(self, number: int, count: int, before: int) -> tf.data.Dataset:
+    def _part(self, replay: Replay, salt: np.int64, count: int, before: int) -> tf.data.Dataset:
         """The batches of one replay, with the columns that all of them have."""
-        replay = list(self.replays.values())[number]
-        columns, salt, weighted = tuple(self._spec or ()), _salt(number), self.priorities
+        columns, weighted = tuple(self._spec or ()), self.priorities
 
         def chosen(batch: dict[str, Any]) -> dict[str, Any]:
             found = {column: batch[column] for column in columns}

@@ -2,18 +2,22 @@
 
 import abc
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
+from kerasrl.errors import ReplayError
 from kerasrl.experience.packing import Packer
+
+_Self = TypeVar("_Self", bound="Replay")
 
 
 class Replay(abc.ABC):
     """Where experience is stored and sampled from.
 
-    `fit` asks a replay for its abilities, never for its class.
+    `fit` asks a replay for its abilities, never for its class. It is a context manager that closes
+    itself.
 
     Attributes:
         consumed: bool, whether each item is sampled once, as from a queue, rather than again and
@@ -78,3 +82,14 @@ class Replay(abc.ABC):
 
     def update_priorities(self, keys: np.ndarray, priorities: np.ndarray) -> None:  # noqa: B027
         """Sets the priorities, float `[M]`, of the items with these keys, int64 `[M]`."""
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def not_open() -> ReplayError:
+    """The error of a replay that is asked for what it has only while it is open."""
+    return ReplayError("this replay is not open; fit() opens it, or call open(spec).")

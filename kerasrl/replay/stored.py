@@ -5,20 +5,19 @@ import atexit
 import contextlib
 import os
 import weakref
-from typing import Any, TypeVar
+from typing import Any
 
 from kerasrl.errors import ReplayError
 from kerasrl.experience.packing import Packer
-from kerasrl.replay.replay import Replay
+from kerasrl.replay.replay import Replay, not_open
 from kerasrl.replay.stores import Store
 from kerasrl.replay.waiting import check_timeout
 
-_Self = TypeVar("_Self", bound="StoredReplay")
 _made: "weakref.WeakSet[StoredReplay]" = weakref.WeakSet()
 
 
 class StoredReplay(Replay):
-    """The base of `Uniform` and `Queue`; a context manager that closes itself.
+    """The base of `Uniform` and `Queue`.
 
     Args:
         store: `Store` that makes its table.
@@ -80,15 +79,9 @@ class StoredReplay(Replay):
     def close(self) -> None:
         """Lets go of everything. Does nothing when it is closed."""
 
-    def __enter__(self: _Self) -> _Self:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
     def _require_open(self) -> None:
         if self._table is None:
-            raise ReplayError("this replay is not open; fit() opens it, or call open(spec).")
+            raise not_open()
 
 
 @atexit.register

@@ -101,7 +101,7 @@ def _call_by_keras_2(layer: dict[str, Any], call: dict[str, Any]) -> Any:
     if str(layer.get("module")).startswith("keras.src.ops."):
         return call
     named = {**dict(zip(further, arguments[1:], strict=False)), **named}
-    # What Keras 3 writes whether or not it was asked for, and goes over in training.
+    # Keras 3 writes these whether or not they were asked for, and its networks override `training`.
     unasked = ("mask", "training")
     named = {k: v for k, v in named.items() if not (k in unasked and v in (None, False))}
     if any(_is_nest(value) and not is_tensor(value) for value in named.values()):

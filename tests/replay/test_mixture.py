@@ -1,26 +1,14 @@
 import itertools
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import tensorflow as tf
+from replay_items import SPEC, insert
 
 import kerasrl
-from kerasrl import envs
 from kerasrl.callbacks import Collect
 from kerasrl.errors import ArgumentError, ArgumentTypeError, MismatchError, ReplayError
-from kerasrl.replay import Fixed, Mixture, Prioritized, Queue, Uniform, transition_spec
-
-ENV = envs.EnvSpec(gym.spaces.Box(-99, 99, (), np.float32), gym.spaces.Discrete(9))
-SPEC = transition_spec(ENV)
-
-
-def insert(replay, rewards):
-    """Transitions that are told by their rewards."""
-    rows = replay.packer.rows(len(rewards))
-    rows[replay.packer.fields["reward"][0]] = rewards
-    replay.insert(rows)
-    replay.flush()
+from kerasrl.replay import Fixed, Mixture, Prioritized, Queue, Uniform
 
 
 def demonstrations(rewards, **columns):

@@ -16,6 +16,11 @@ def written(request):
         return directory, dict(expected)
 
 
+def check_actions(agent, expected):
+    received = agent.predict(observations(agent), verbose=0)
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
 def test_there_are_files_of_both():
     assert HERE in STACKS
     assert {path.name for path in FILES.iterdir()} == set(STACKS)
@@ -25,8 +30,7 @@ def test_there_are_files_of_both():
 def test_an_agent_is_loaded_and_goes_on(written, name):
     directory, expected = written
     agent = kerasrl.load(directory / f"{name}.keras")
-    received = agent.predict(observations(agent), verbose=0)
-    np.testing.assert_allclose(received, expected[name], atol=1e-5)
+    check_actions(agent, expected[name])
     assert int(agent.gradient_steps) > 0
     assert int(agent.optimizer.iterations) == int(made(name).optimizer.iterations) > 0
     env = "CartPole-v1" if agent.observation_space.shape == (4,) else "Pendulum-v1"
@@ -40,8 +44,7 @@ def test_its_state_is_taken_over_by_another_one(written, name):
     directory, expected = written
     agent = made(name)
     saving.restore(agent, directory / f"{name}.keras")
-    received = agent.predict(observations(agent), verbose=0)
-    np.testing.assert_allclose(received, expected[name], atol=1e-5)
+    check_actions(agent, expected[name])
 
 
 @pytest.mark.parametrize("name", EXPORTED)
@@ -49,8 +52,7 @@ def test_weights_are_loaded(written, name):
     directory, expected = written
     agent = made(name)
     agent.load_weights(directory / f"{name}.weights.h5")
-    received = agent.predict(observations(agent), verbose=0)
-    np.testing.assert_allclose(received, expected[name], atol=1e-5)
+    check_actions(agent, expected[name])
 
 
 @pytest.mark.parametrize("form", ["saved_model", "tflite"])
