@@ -28,7 +28,7 @@ class WithoutVelocities(gym.ObservationWrapper):
 TRIALS = {
     "priorities": (PrioritizedDQN, "CartPole-v1", 10_000, {"learning_rate": 1e-3}),
     "memory": (RecurrentDQN, WithoutVelocities, 30_000, {"learning_rate": 2e-3, "clipnorm": 10.0}),
-    "search": (SearchAgent, "CartPole-v1", 3_000, {"learning_rate": 1e-3}),
+    "search": (SearchAgent, "CartPole-v1", 4_000, {"learning_rate": 1e-3}),
 }
 
 

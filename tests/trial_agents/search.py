@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 import kerasrl
-from kerasrl.networks import MLP, observation_features
+from kerasrl.callbacks import Collect, TargetUpdate
+from kerasrl.networks import MLP, Target, observation_features
 from kerasrl.policies import Policy, PolicySnapshot, PolicySpec, PolicyStep
 
 
@@ -58,6 +59,10 @@ class SearchAgent(kerasrl.Agent):
     def build_networks(self):
         inputs, features = observation_features(self.observation_space)
         self.network = keras.Model(inputs, keras.layers.Dense(3)(MLP((64, 64))(features)))
+        self.target_network = Target(self.network)
+
+    def default_callbacks(self):
+        return [Collect(warmup_steps=500), TargetUpdate(period=50)]
 
     def info_spec(self):
         return {"visits": tf.TensorSpec((2,), tf.float32)}
@@ -70,11 +75,12 @@ class SearchAgent(kerasrl.Agent):
         return Search(self, spec, rng)
 
     def train_step(self, batch):
-        v_t, discount = self.policy(batch["next_observation"])["value"], batch["discount"]
+        v_t, discount = self.target_network(batch["next_observation"])[:, 2], batch["discount"]
         target = kerasrl.losses.td_target(batch["reward"], self.discount * discount, v_t)
         with tf.GradientTape() as tape:
-            output = self.policy(batch["observation"])
-            of_policy = -tf.reduce_sum(batch["visits"] * tf.math.log(output["prior"]), axis=-1)
-            loss = self.mean(batch, of_policy + kerasrl.losses.huber(target - output["value"]))
+            output = self.network(batch["observation"], training=True)
+            loss = tf.nn.softmax_cross_entropy_with_logits(batch["visits"], output[:, :2])
+            loss = self.mean(batch, loss + kerasrl.losses.huber(target - output[:, 2]))
         self.minimize(loss, tape, self.network.trainable_variables, self.optimizer)
+        self.target_network.update(self.network, self.optimizer.iterations)
         return self.track(loss=loss)
