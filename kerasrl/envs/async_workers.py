@@ -4,6 +4,7 @@ import contextlib
 import functools
 import multiprocessing
 import time
+import traceback
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ class AsyncWorkers:
         Returns:
             The error to raise instead, or the same; and the workers it is about, if that is known.
         """
+        let_go_of_messages(error)
         if self._reports:
             worker, reported = self._reports[-1]  # The one that Gymnasium raises a copy of.
             self._reports = []
@@ -198,6 +200,16 @@ def warn_of_fork(env: Any) -> None:
             "which Reverb is built on, does not allow for that, and they may hang. Pass context="
             '"forkserver" or "spawn" to AsyncVectorEnv.'
         )
+
+
+def let_go_of_messages(error: Exception) -> None:
+    """Has an error's traceback keep no message that could not be sent to a worker.
+
+    Python 3.12.0 and 3.12.1 crash when they collect such a message in a cycle of references, where
+    errors often are: https://github.com/python/cpython/issues/111049.
+    """
+    if isinstance(error, ConnectionError):
+        traceback.clear_frames(error.__traceback__)
 
 
 def _grpc_runs() -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 
 from kerasrl.arguments import whole
-from kerasrl.envs.async_workers import warn_of_fork
+from kerasrl.envs.async_workers import let_go_of_messages, warn_of_fork
 from kerasrl.envs.env_list import EnvList
 from kerasrl.envs.environments import Environments
 from kerasrl.envs.fault_policy import FaultPolicy
@@ -77,6 +77,7 @@ def _make_one(make_one: Callable[[], Any], made: contextlib.ExitStack | None = N
         with _processes_ignore_interrupts():
             env = make_one()
     except Exception as error:
+        let_go_of_messages(error)
         _advise(error)
         raise
     if made is not None and hasattr(env, "close"):

@@ -1,10 +1,12 @@
 """What a worker process of an `AsyncVectorEnv` leads to that fails, dies or hangs."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
 import time
+import traceback
 
 import gymnasium as gym
 import numpy as np
@@ -107,6 +109,37 @@ def after_one_step(environments, action):
     environments.reset(seed=5)
     environments.step(np.array([GO_ON] * 3))
     return environments.step(np.array([GO_ON, action, GO_ON]))
+
+
+def messages_kept_by(error):
+    """The buffers of messages in the frames of an error's traceback, and of what it comes from."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            yield from (v for v in frame.f_locals.values() if isinstance(v, memoryview))
+        error = error.__cause__ or error.__context__
+
+
+def test_an_error_keeps_no_message_that_a_dead_worker_was_sent():
+    with contextlib.closing(envs.make(vector, 1)) as environments:
+        environments.reset(seed=5)
+        for process in environments._env.unwrapped.processes:
+            process.kill()
+            process.join()
+        with pytest.raises(EnvWorkerError) as caught:
+            environments.step(np.array([GO_ON] * 3))
+    assert isinstance(caught.value.__cause__ or caught.value.__context__, BrokenPipeError)
+    assert list(messages_kept_by(caught.value)) == []
+
+
+def test_an_error_of_workers_that_do_not_start_keeps_none_either():
+    def broken():
+        sender, receiver = multiprocessing.Pipe()
+        receiver.close()
+        sender.send("begin")
+
+    with pytest.raises(BrokenPipeError) as caught:
+        envs.make(broken, 1)
+    assert list(messages_kept_by(caught.value)) == []
 
 
 @pytest.mark.fault(28)
@@ -439,7 +472,7 @@ from kerasrl.testing import CountingEnv
 def make(context):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        kerasrl.envs.make(lambda: AsyncVectorEnv([CountingEnv], context=context)).close()
+        envs.make(lambda: AsyncVectorEnv([CountingEnv], context=context)).close()
     return [str(warning.message) for warning in caught]
 
 if __name__ == "__main__":
