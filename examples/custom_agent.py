@@ -53,7 +53,7 @@ class ExpectedSarsa(kerasrl.Agent):
 
 story = Story(__doc__, env_steps=30_000)
 agent = ExpectedSarsa()
-agent.compile(keras.optimizers.Adam(1e-3), steps_per_execution=16)
+agent.compile(keras.optimizers.Adam(1e-3))
 history = agent.fit(
     "CartPole-v1", env_steps=story.env_steps, validation_data="CartPole-v1", seed=story.seed
 )

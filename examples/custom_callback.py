@@ -41,7 +41,7 @@ class NoisyCollect(kerasrl.callbacks.Collect):
 
 story = Story(__doc__, env_steps=50_000)
 agent = kerasrl.DQN(double=True, n_step=5)
-agent.compile(steps_per_execution=16)
+agent.compile()
 history = agent.fit(
     "CartPole-v1",
     env_steps=story.env_steps,

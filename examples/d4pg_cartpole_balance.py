@@ -13,7 +13,6 @@ agent = kerasrl.D4PG(v_min=0.0, v_max=100.0)
 agent.compile(
     actor_optimizer=keras.optimizers.Adam(3e-4),
     critic_optimizer=keras.optimizers.Adam(3e-4),
-    steps_per_execution=16,
 )
 history = agent.fit(
     CARTPOLE,

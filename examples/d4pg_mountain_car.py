@@ -34,7 +34,6 @@ agent = kerasrl.D4PG(v_min=-10.0, v_max=100.0, exploration_noise=0.0, discount=0
 agent.compile(
     actor_optimizer=keras.optimizers.Adam(3e-4),
     critic_optimizer=keras.optimizers.Adam(3e-4),
-    steps_per_execution=16,
 )
 history = agent.fit(
     "MountainCarContinuous-v0",

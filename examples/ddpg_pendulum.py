@@ -7,7 +7,7 @@ import kerasrl
 story = Story(__doc__, env_steps=20_000)
 
 agent = kerasrl.DDPG(discount=0.98)
-agent.compile(steps_per_execution=16)
+agent.compile()
 history = agent.fit(
     "Pendulum-v1",
     env_steps=story.env_steps,

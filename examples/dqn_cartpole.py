@@ -8,7 +8,7 @@ import kerasrl
 story = Story(__doc__, env_steps=50_000)
 
 agent = kerasrl.DQN(double=True, n_step=5)
-agent.compile(keras.optimizers.Adam(1e-3), steps_per_execution=16)
+agent.compile(keras.optimizers.Adam(1e-3))
 history = agent.fit(
     "CartPole-v1",
     env_steps=story.env_steps,

@@ -8,9 +8,7 @@ import kerasrl
 story = Story(__doc__, env_steps=99_840)  # 390 rollouts of 8 times 32 steps.
 
 agent = kerasrl.PPO(discount=0.98, gae_lambda=0.8, update_epochs=20)
-agent.compile(
-    keras.optimizers.Adam(1e-3, epsilon=1e-5, global_clipnorm=0.5), steps_per_execution=20
-)
+agent.compile(keras.optimizers.Adam(1e-3, epsilon=1e-5, global_clipnorm=0.5))
 history = agent.fit(
     "CartPole-v1",
     env_steps=story.env_steps,

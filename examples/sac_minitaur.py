@@ -12,7 +12,7 @@ story = Story(__doc__, env_steps=1_000_000)
 
 # Rewards are some thousandths a step; the entropy should not outweigh them for long.
 agent = kerasrl.SAC(reward_scale=100.0, temperature=0.1)
-agent.compile(steps_per_execution=16)
+agent.compile()
 history = agent.fit(
     MINITAUR,
     env_steps=story.env_steps,

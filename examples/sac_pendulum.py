@@ -12,7 +12,6 @@ agent.compile(
     actor_optimizer=keras.optimizers.Adam(1e-3),
     critic_optimizer=keras.optimizers.Adam(1e-3),
     temperature_optimizer=keras.optimizers.Adam(1e-3),
-    steps_per_execution=16,
 )
 history = agent.fit(
     "Pendulum-v1",

@@ -297,7 +297,7 @@ def collected(recorded_queue):
             collector.set_params({"steps": None})
             collector.on_train_begin()
             logs = {}
-            for batch in range(turns * collector.updates_per_turn):
+            for batch in range(turns * getattr(collector, "updates_per_turn", 1)):
                 collector.on_train_batch_begin(batch)
                 collector.on_train_batch_end(batch, logs)
         return agent, queue.rollouts, logs

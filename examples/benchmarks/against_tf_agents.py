@@ -49,7 +49,7 @@ def kerasrl_minitaur() -> float:
     import kerasrl
 
     agent = kerasrl.SAC()
-    agent.compile(steps_per_execution=16)
+    agent.compile()
     history = agent.fit(
         "kerasrl/MinitaurBullet-v0",
         env_steps=1_000 + 2 * TIMED,

@@ -33,7 +33,7 @@ def measure(task: str, store: str) -> dict[str, Any]:
         env = "Pendulum-v1" if task == "sac" else "CartPole-v1"
         own = [kerasrl.callbacks.Collect(1, steps // 8)]
         replay = kerasrl.replay.Uniform(store=store)
-    agent.compile(steps_per_execution=16)
+    agent.compile()
     with replay:
         history = agent.fit(
             env, env_steps=steps, epochs=2, replay=replay, callbacks=own, verbose=0, seed=0

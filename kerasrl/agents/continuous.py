@@ -65,7 +65,7 @@ class ContinuousAgent(Agent):
         actor_optimizer: Any = None,
         critic_optimizer: Any = None,
         *,
-        steps_per_execution: int = 1,
+        steps_per_execution: int | str = "auto",
         jit_compile: bool | None = None,
         run_eagerly: bool | None = None,
     ) -> None:

@@ -17,8 +17,8 @@ class REINFORCE(OnPolicyAgent):
     """Monte Carlo policy gradient on whole episodes, for Discrete, MultiDiscrete and Box actions.
 
     Unless told otherwise it takes one step on every two episodes, of up to 1000 steps each, with
-    Adam at 1e-3. As they are collected before every step, `steps_per_execution` must be 1. A Box
-    has Gaussian actions, which are clipped for the environment, with standard deviations that do
+    Adam at 1e-3. As they are collected before every step, an execution has one step. A Box has
+    Gaussian actions, which are clipped for the environment, with standard deviations that do
     not depend on the observation; -1 and 1 stand for finite bounds, see
     `kerasrl.networks.GaussianActions`.
 

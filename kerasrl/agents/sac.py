@@ -98,7 +98,7 @@ class SAC(ContinuousAgent):
         critic_optimizer: Any = None,
         temperature_optimizer: Any = None,
         *,
-        steps_per_execution: int = 1,
+        steps_per_execution: int | str = "auto",
         jit_compile: bool | None = None,
         run_eagerly: bool | None = None,
     ) -> None:

@@ -16,24 +16,33 @@ class Collect(Collector):
     """Acts in the environments and writes n-step transitions to the replay.
 
     Before training it takes `warmup_steps` environment steps: random ones, or, if the agent has
-    been trained before or stores more than its actions, its own. After every execution of
-    `train_step`s it takes as many steps as these updates call for, with a fresh copy of the policy.
-    What it logs, and how to act otherwise, is in its base class `Collector`.
+    been trained before or stores more than its actions, its own. In every epoch, after each
+    `updates_per_turn` gradient steps and after the last, it takes as many environment steps as they
+    call for, with a fresh copy of the policy; so that `steps_per_execution` changes nothing but
+    speed, unless executions are longer than that. What it logs, and how to act otherwise, is in its
+    base class `Collector`.
 
     Args:
         env_steps_per_update: float, environment steps per gradient step; 0.5 means two gradient
             steps per environment step.
         warmup_steps: int, environment steps before the first update. More are taken when these do
             not fill a block of the replay, and none when the replay holds as many already.
+        updates_per_turn: int, gradient steps from one collection to the next.
 
     Raises:
         ArgumentError: when an argument is out of its range.
     """
 
-    def __init__(self, env_steps_per_update: float = 1.0, warmup_steps: int = 1_000):
+    def __init__(
+        self,
+        env_steps_per_update: float = 1.0,
+        warmup_steps: int = 1_000,
+        updates_per_turn: int = 16,
+    ):
         super().__init__()
         self.env_steps_per_update = positive("env_steps_per_update", env_steps_per_update)
         self.warmup_steps = whole("warmup_steps", warmup_steps, least=0)
+        self.updates_per_turn = whole("updates_per_turn", updates_per_turn)
 
     def experience(self) -> Experience:
         """What the agent says: n-step transitions by default."""
@@ -52,6 +61,10 @@ class Collect(Collector):
         last = self._environments.num_envs - 1
         return math.ceil((env_steps - warmup + last) / self.env_steps_per_update)
 
+    def update_period(self, steps_per_epoch: int) -> int:
+        """The updates between two collections."""
+        return self.updates_per_turn
+
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Resets the environments and warms up, unless a run is resumed with what it had."""
         super().on_train_begin(logs)
@@ -60,15 +73,9 @@ class Collect(Collector):
             self._warm_up()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Takes the steps that the updates just done call for."""
-        updates = self._updates + batch - self._first_batch + 1
-        due = math.floor(updates * self.env_steps_per_update + _ROUNDING)
-        # As many as fit, of steps of all environments.
-        missing = due - (self._taken - self._warmed_up) - (self._environments.num_envs - 1)
-        if missing > 0:
-            self._refresh()
-            self._run(min(missing, self._budget - self._taken))
-            self._count()
+        """Takes the steps that the updates call for, if a turn is over."""
+        if self._ends_turn(batch + 1):
+            self._take_turn(self._updates + batch + 1 - self._first_batch)
         super().on_train_batch_end(batch, logs)
 
     def get_state(self) -> dict[str, Any]:
@@ -79,6 +86,19 @@ class Collect(Collector):
         """Goes on where `get_state` was called."""
         super().set_state(state)
         self._warmed_up = state["warmed_up"]
+
+    def _ends_turn(self, step: int) -> bool:
+        turns = step // self.updates_per_turn - self._first_batch // self.updates_per_turn
+        return turns > 0 or step == self.params["steps"]
+
+    def _take_turn(self, updates: int) -> None:
+        due = math.floor(updates * self.env_steps_per_update + _ROUNDING)
+        # As many as fit, of steps of all environments.
+        missing = due - (self._taken - self._warmed_up) - (self._environments.num_envs - 1)
+        if missing > 0:
+            self._refresh()
+            self._run(min(missing, self._budget - self._taken))
+            self._count()
 
     def _warm_up_due(self) -> int:
         replay = self.model.run.replay

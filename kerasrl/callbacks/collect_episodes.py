@@ -46,6 +46,10 @@ class CollectEpisodes(QueueCollector):
         """Gradient steps that a budget of environment steps allows, were all episodes one long."""
         return math.ceil(env_steps / self.episodes)
 
+    def update_period(self, steps_per_epoch: int) -> int:
+        """Every update, as it needs episodes of its own."""
+        return 1
+
     def whole(self, env_steps: int) -> int:
         """What is asked for; how much longer the last episodes are is not known."""
         return env_steps

@@ -44,6 +44,14 @@ class CollectRollouts(QueueCollector):
         """Gradient steps that a budget of environment steps allows, of whole rollouts."""
         return math.ceil(env_steps / self._env_steps_per_rollout) * self.updates_per_turn
 
+    def update_period(self, steps_per_epoch: int) -> int:
+        """The updates that a rollout is for, or a part of them that makes up an epoch."""
+        return math.gcd(self.updates_per_turn, steps_per_epoch)
+
+    def whole_turns(self, updates: int) -> int:
+        """The least number of gradient steps of whole rollouts, of no fewer than `updates`."""
+        return math.ceil(updates / self.updates_per_turn) * self.updates_per_turn
+
     def whole(self, env_steps: int) -> int:
         """Environment steps that are taken for a budget of so many: those of whole rollouts."""
         return math.ceil(env_steps / self._env_steps_per_rollout) * self._env_steps_per_rollout

@@ -37,8 +37,6 @@ class Collector(AgentCallback):
 
     #: tuple of str, what it logs in every epoch.
     log_names = ("episode_return", "episode_length", "env_steps", "env_steps_per_second")
-    #: int, gradient steps from one collection to the next, where that is fixed.
-    updates_per_turn = 1
     #: int or None, gradient steps in an epoch where environment steps do not tell.
     steps_per_epoch: int | None = None
     #: bool, whether it stores what the policy computed beside the action, which is as it was drawn.
@@ -67,6 +65,14 @@ class Collector(AgentCallback):
     def updates(self, env_steps: int) -> int:
         """Gradient steps that a budget of environment steps allows, at most."""
         raise NotImplementedError(f"{type(self).__name__} must define updates(env_steps).")
+
+    def update_period(self, steps_per_epoch: int) -> int:
+        """Gradient steps from one collection to the next, counted from the epoch's first."""
+        raise NotImplementedError(f"{type(self).__name__} must define update_period().")
+
+    def whole_turns(self, updates: int) -> int:
+        """The least number of gradient steps that an epoch may have, of no fewer than `updates`."""
+        return updates
 
     def whole(self, env_steps: int) -> int:
         """Environment steps that are taken for a budget of so many, at the least."""

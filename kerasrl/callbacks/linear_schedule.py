@@ -59,6 +59,10 @@ class LinearSchedule(AgentCallback):
             )
         self._set()
 
+    def update_period(self, steps_per_epoch: int) -> int:
+        """Every gradient step, if its line is counted in them; else with the collector."""
+        return 1 if self.steps else 0
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets the weight."""
         self._set()

@@ -21,6 +21,10 @@ class UpdatePriorities(AgentCallback):
             self.model.make_room_for_priorities(batch_size)
         self.model.take_priorities()  # Those of another run.
 
+    def update_period(self, steps_per_epoch: int) -> int:
+        """Every gradient step, as what is sampled depends on it."""
+        return 1
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Hands them over."""
         keys, priorities = self.model.take_priorities()

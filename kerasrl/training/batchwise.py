@@ -1,12 +1,13 @@
 """What an agent does with a batch that it is handed: a step, or the actions for it."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kerasrl.compatibility import steps_per_execution
+from kerasrl.compatibility import set_steps_per_execution, steps_per_execution
 from kerasrl.errors import AgentStateError, ArgumentError, ArgumentTypeError
 from kerasrl.networks import ObservationNormalization, Target, all_layers
 from kerasrl.replay import conforming
@@ -70,11 +71,13 @@ class Batchwise(Learner):
         Raises:
             ArgumentError: when they are not of the observation space, or not a batch.
         """
-        return super().predict(_observations(self, x), *args, **kwargs)
+        with _step_by_step(self):
+            return super().predict(_observations(self, x), *args, **kwargs)
 
     def predict_on_batch(self, x: Any) -> Any:
         """Computes the greedy actions for a batch of observations, as `predict` does."""
-        return super().predict_on_batch(_observations(self, x))
+        with _step_by_step(self):
+            return super().predict_on_batch(_observations(self, x))
 
     def __call__(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
         """Computes the greedy actions for a batch of observations.
@@ -167,6 +170,20 @@ def _train_on_batch(agent: keras.Model, batch: Any, reset_metrics: bool) -> dict
                 raise failure from error
             raise
     return {name: float(value) for name, value in logs.items()}
+
+
+@contextlib.contextmanager
+def _step_by_step(agent: keras.Model) -> Iterator[None]:
+    """Has Keras take single batches, while `fit` takes several gradient steps at once."""
+    if agent.steps_per_execution is None:  # Of Keras 2, before it is compiled.
+        yield
+        return
+    together = steps_per_execution(agent)
+    set_steps_per_execution(agent, 1)
+    try:
+        yield
+    finally:
+        set_steps_per_execution(agent, together)
 
 
 def _observations(agent: keras.Model, x: Any) -> Any:

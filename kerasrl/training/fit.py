@@ -10,7 +10,15 @@ import tensorflow as tf
 from kerasrl.checkpoints import resume
 from kerasrl.errors import EnvWorkerError, KerasRLError
 from kerasrl.run import Run
-from kerasrl.training import building, chosen_callbacks, offline, opening, run_callbacks, run_length
+from kerasrl.training import (
+    building,
+    chosen_callbacks,
+    executions,
+    offline,
+    opening,
+    run_callbacks,
+    run_length,
+)
 from kerasrl.training.ending import CarriedError
 from kerasrl.training.fit_arguments import FitArguments
 from kerasrl.training.interruption import Interrupted, Interruption
@@ -37,6 +45,7 @@ def fit(agent: keras.Model, keras_fit: Any, x: Any, asked: FitArguments) -> kera
         building.make_slots_early(agent)
         resume.restore(agent, run)
         epochs, steps_per_epoch = run_length.length(run, asked)
+        executions.choose(agent, run, dataset, steps_per_epoch, asked.verbose)
         run.keras_callbacks = run_callbacks.keras_callbacks(
             agent, interruption, epochs, steps_per_epoch, asked.verbose
         )

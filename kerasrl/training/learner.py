@@ -35,6 +35,7 @@ class Learner(ResumableModel):
         super().__init__(*args, **kwargs)
         with self.distribute_strategy.scope():
             self._new_priorities = NewPriorities()
+        self._several = False
 
     def minimize(
         self,
@@ -188,9 +189,11 @@ class Learner(ResumableModel):
 
     def make_train_function(self, force: bool = False) -> TrainFunction:
         """Makes what Keras calls for every execution."""
-        if self.train_function is not None and not force:
+        several = FIT_RESUMES and steps_per_execution(self) > 1
+        if self.train_function is not None and several == self._several and not force:
             return self.train_function
-        of_keras = partial(super().make_train_function, force)
+        self._several = several
+        of_keras = partial(super().make_train_function, force=True)
         make = of_keras if FIT_RESUMES else partial(loop.steps_function, self)
         self.train_function = TrainFunction(self, make())
         return self.train_function

@@ -12,6 +12,7 @@ from kerasrl.networks import Target
 from kerasrl.networks.pairing import freeze, frozen
 from kerasrl.training import building, constructing, exporting, opening, precision
 from kerasrl.training.batchwise import Batchwise
+from kerasrl.training.executions import AUTO
 
 
 class Persistent(Batchwise, saving.Savable):
@@ -232,7 +233,9 @@ class Persistent(Batchwise, saving.Savable):
                 name: building.serialized_optimizer(self, name)
                 for name in building.optimizers(self)
             },
-            "steps_per_execution": steps_per_execution(self),
+            "steps_per_execution": AUTO
+            if self.chooses_steps_per_execution
+            else steps_per_execution(self),
             "jit_compile": self.jit_compile,
             "run_eagerly": self.run_eagerly,
         }

@@ -6,6 +6,7 @@ import keras
 
 from kerasrl.compatibility import compiled_by_xla
 from kerasrl.training import building, precision
+from kerasrl.training.executions import AUTO
 from kerasrl.training.keras_arguments import explaining
 from kerasrl.training.normalizing import Normalizing
 from kerasrl.training.persistent import Persistent
@@ -48,7 +49,7 @@ class Preparable(Persistent):
         self,
         optimizer: Any = None,
         *,
-        steps_per_execution: int = 1,
+        steps_per_execution: int | str = "auto",
         jit_compile: bool | None = None,
         run_eagerly: bool | None = None,
     ) -> None:
@@ -58,7 +59,8 @@ class Preparable(Persistent):
             optimizer: Keras optimizer, or the name of one; by default the agent's own, see
                 `default_optimizer`.
             steps_per_execution: int, gradient steps between callbacks. It must divide the number of
-                updates that a rollout is for, where rollouts are learned from.
+                updates that a rollout is for, where rollouts are learned from. With "auto", `fit`
+                chooses the largest, of up to 64, with which everything is as with 1.
             jit_compile: bool, whether XLA compiles the step.
             run_eagerly: bool, whether it runs without a graph, to be debugged.
 
@@ -72,7 +74,7 @@ class Preparable(Persistent):
     def compile_optimizers(
         self,
         optimizers: dict[str, Any],
-        steps_per_execution: int = 1,
+        steps_per_execution: int | str = "auto",
         jit_compile: bool | None = None,
         run_eagerly: bool | None = None,
     ) -> None:
@@ -86,9 +88,10 @@ class Preparable(Persistent):
             steps_per_execution, jit_compile, run_eagerly: as for `compile`.
         """
         chosen = {name: given or self.default_optimizer() for name, given in optimizers.items()}
+        self.chooses_steps_per_execution = steps_per_execution == AUTO
         super().compile(
             chosen[first := next(iter(chosen))],
-            steps_per_execution=steps_per_execution,
+            steps_per_execution=1 if self.chooses_steps_per_execution else steps_per_execution,
             jit_compile=compiled_by_xla(jit_compile),
             run_eagerly=run_eagerly,
         )

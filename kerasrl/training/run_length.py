@@ -3,7 +3,6 @@
 import math
 
 from kerasrl.arguments import whole
-from kerasrl.callbacks.collector import Collector
 from kerasrl.errors import ArgumentError
 from kerasrl.run import Run
 from kerasrl.training.fit_arguments import FitArguments
@@ -31,7 +30,7 @@ def _length(
     collector = run.collector
     if run.env_steps is None:
         epochs = epochs if epochs is not None else initial_epoch + 1
-        default = collector.steps_per_epoch or _whole_turns(_DEFAULT_STEPS_PER_EPOCH, collector)
+        default = collector.steps_per_epoch or collector.whole_turns(_DEFAULT_STEPS_PER_EPOCH)
         return epochs, steps_per_epoch or default
     updates = collector.updates(run.env_steps)
     if collector.steps_per_epoch is not None:  # The budget is a limit that is met in some epoch.
@@ -46,7 +45,7 @@ def _length(
     if steps_per_epoch is None:
         count = _DEFAULT_EPOCHS_OF_BUDGET if epochs is None else epochs - initial_epoch
         whole("epochs - initial_epoch", count)
-        steps_per_epoch = _whole_turns(math.ceil(updates / count), collector)
+        steps_per_epoch = collector.whole_turns(math.ceil(updates / count))
     return _last_epoch(run, updates, steps_per_epoch, initial_epoch), steps_per_epoch
 
 
@@ -71,8 +70,3 @@ def _say_what_is_more(run: Run) -> None:
             f"env_steps={run.env_steps} becomes {whole}, a multiple of what "
             f"{type(collector).__name__} takes at once."
         )
-
-
-def _whole_turns(steps: int, collector: Collector) -> int:
-    """The least number of gradient steps, no fewer than `steps`, between two collections."""
-    return math.ceil(steps / collector.updates_per_turn) * collector.updates_per_turn

@@ -138,7 +138,7 @@ def test_the_noise_is_annealed_without_retracing(tiny_env, agent_class):
         tiny_env(action_space=Box(-3, 3, (1,), np.float32)),
         steps_per_epoch=6,
         batch_size=4,
-        callbacks=[schedule, Collect(warmup_steps=32)],
+        callbacks=[schedule, Collect(warmup_steps=32, updates_per_turn=1)],
         verbose=0,
     )
     np.testing.assert_allclose(explored, 3 * np.array([0.8, 0.6, 0.4, 0.2, 0, 0]), atol=1e-6)

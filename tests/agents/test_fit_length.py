@@ -50,7 +50,7 @@ class Length(keras.callbacks.Callback):
 )
 def test_length_of_a_run_in_environments(make_agent, tiny_env, small_replay, arguments, steps):
     agent, env, length = make_agent("dqn", EAGER), tiny_env(), Length()
-    callbacks = [Collect(warmup_steps=WARMUP), length]
+    callbacks = [Collect(warmup_steps=WARMUP, updates_per_turn=1), length]
     arguments = {"replay": small_replay(), "batch_size": 4} | arguments
     history = agent.fit(env, callbacks=callbacks, verbose=0, **arguments)
     assert length.steps == steps

@@ -156,7 +156,7 @@ def test_those_of_actors_critics_and_twins_are_adapted(name, tiny_env):
 def test_named_inputs_are_normalised_while_training(name, tiny_env, small_replay):
     if name == "DQN":
         agent = kerasrl.DQN(network(each, 2))
-        arguments = {"callbacks": [Collect(warmup_steps=40)], "replay": small_replay()}
+        arguments = {"callbacks": [Collect(1, 40, updates_per_turn=1)], "replay": small_replay()}
     else:
         agent = kerasrl.PPO(network(each, 2), network(each, 1), update_epochs=1)
         arguments = {"callbacks": [CollectRollouts(length=8)]}

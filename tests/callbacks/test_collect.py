@@ -146,7 +146,7 @@ def test_logs_are_floats_and_what_happened(fit):
 
 def test_episodes_are_absent_from_the_logs_before_one_has_ended(fit):
     env = {"length": WARMUP + 3}
-    _, watch, _ = fit(Collect(warmup_steps=WARMUP), steps=4, epochs=2, env=env)
+    _, watch, _ = fit(Collect(1, WARMUP, updates_per_turn=1), steps=4, epochs=2, env=env)
     assert ["episode_return" in logs for logs in watch.batch_logs] == [False] * 2 + [True] * 6
     # The second epoch, in which none ends, repeats what is known.
     assert [logs["episode_return"] for logs in watch.epoch_logs] == [WARMUP + 3.0] * 2
@@ -224,7 +224,7 @@ def test_normalisation_adapts_to_what_was_observed(tiny_env, small_replay):
         Watching(),
         steps_per_epoch=8,
         batch_size=4,
-        callbacks=[Collect(warmup_steps=WARMUP)],
+        callbacks=[Collect(1, WARMUP, updates_per_turn=1)],
         replay=small_replay(),
         verbose=0,
     )

@@ -40,7 +40,7 @@ def test_environment_steps_count_the_warm_up(make_agent, tiny_env, small_replay)
         callbacks=[
             LinearSchedule("epsilon", 1.0, 0.0, env_steps=40),
             recorder(lambda: round(float(agent.epsilon), 6), seen),
-            Collect(2, warmup_steps=32),
+            Collect(2, warmup_steps=32, updates_per_turn=1),
         ],
         replay=small_replay(),
         verbose=0,
@@ -69,7 +69,10 @@ def test_a_change_of_epsilon_reaches_the_collector(make_agent, tiny_env, small_r
         tiny_env(),
         steps_per_epoch=3,
         batch_size=4,
-        callbacks=[Counting(1, 32), LinearSchedule("epsilon", 1.0, 0.0, steps=2)],
+        callbacks=[
+            Counting(1, 32, updates_per_turn=1),
+            LinearSchedule("epsilon", 1.0, 0.0, steps=2),
+        ],
         replay=small_replay(),
         verbose=0,
     )

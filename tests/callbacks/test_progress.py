@@ -79,7 +79,7 @@ def fit(make_agent, tiny_env, small_replay):
             tiny_env(),
             batch_size=8,
             replay=small_replay(),
-            callbacks=[Collect(4, warmup_steps=32), *callbacks],
+            callbacks=[Collect(4, warmup_steps=32, updates_per_turn=1), *callbacks],
             **({"epochs": 2, "steps_per_epoch": 4, "verbose": 1} | arguments),
         )
 

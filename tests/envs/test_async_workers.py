@@ -472,7 +472,7 @@ from kerasrl.testing import CountingEnv
 def make(context):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        envs.make(lambda: AsyncVectorEnv([CountingEnv], context=context)).close()
+        kerasrl.envs.make(lambda: AsyncVectorEnv([CountingEnv], context=context)).close()
     return [str(warning.message) for warning in caught]
 
 if __name__ == "__main__":
