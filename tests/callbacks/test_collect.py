@@ -67,10 +67,11 @@ def fit(make_agent, tiny_env, small_replay):
 
 @pytest.mark.parametrize("num_envs", [1, 3])
 @pytest.mark.parametrize("per_execution", [1, 8])
+@pytest.mark.parametrize("per_turn", [1, 8])
 @pytest.mark.parametrize("per_update", [0.5, 1, 4])
 @pytest.mark.thorough
-def test_pacing(fit, per_update, per_execution, num_envs):
-    collect = Collect(per_update, warmup_steps=WARMUP)
+def test_pacing(fit, per_update, per_turn, per_execution, num_envs):
+    collect = Collect(per_update, WARMUP, per_turn)
     agent, watch, _ = fit(collect, 20, num_envs, per_execution)
     warmup = math.ceil(WARMUP / num_envs) * num_envs
     updates = [done for done, _ in watch.counts]
@@ -78,7 +79,8 @@ def test_pacing(fit, per_update, per_execution, num_envs):
     assert updates == [0, *executions]
     for done, taken in watch.counts:
         # As many as are due, in steps of all environments; what is left over is not forgotten.
-        assert taken == warmup + math.floor(done * per_update / num_envs) * num_envs
+        due = done if done == 20 else done // per_turn * per_turn
+        assert taken == warmup + math.floor(due * per_update / num_envs) * num_envs
     assert int(agent.env_steps) == watch.counts[-1][1]
 
 
