@@ -139,12 +139,19 @@ def test_the_step_is_fit_for_a_tpu(make_agent, kind, seed):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_step_is_traced_once(make_agent, batches, kind, monkeypatch):
-    agent = make_agent(kind)
+@pytest.mark.parametrize(("steps_per_execution", "most"), [(1, 1), ("auto", 2)])
+def test_the_step_is_not_traced_again(
+    make_agent, batches, kind, steps_per_execution, most, monkeypatch
+):
+    """Keras 2 traces the body of its loop over several steps a second time."""
+    agent = make_agent(kind, {"steps_per_execution": steps_per_execution})
     traces = []
     original = type(agent).train_step
     monkeypatch.setattr(
         type(agent), "train_step", lambda self, data: traces.append(1) or original(self, data)
     )
     agent.fit(batches(agent, count=3), verbose=0)
-    assert len(traces) == 1
+    assert 1 <= len(traces) <= most
+    traces.clear()
+    agent.fit(batches(agent, count=3), verbose=0)
+    assert not traces
