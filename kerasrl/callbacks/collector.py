@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasrl.actors import Actor
+from kerasrl.actors import Actor, Held
 from kerasrl.callbacks.hooked_policy import HookedPolicy
 from kerasrl.envs import Environments, Episode, Step
 from kerasrl.errors import AgentStateError, ArgumentError
@@ -109,6 +109,8 @@ class Collector(AgentCallback):
         self._seen: list[list[np.ndarray]] = []
         self._listeners = [c for c in run.callbacks if hasattr(c, "on_episode_end")]
         self._step_listeners = [c for c in run.callbacks if hasattr(c, "on_env_step")]
+        self._told = 0
+        self._held = Held(run.replay, self._tell)
         self._hook = HookedPolicy(self._policy, self.act, self.stores_output)
         self._actor = Actor(
             self._environments,
@@ -116,7 +118,7 @@ class Collector(AgentCallback):
             reward_scale=self.model.reward_scale,
             clips=self.stores_output,
             keeps_seen=bool(self.model.observation_normalizers),
-            observers=[self._tell] if self._listeners or self._step_listeners else [],
+            observers=[self._held.observe] if self._listeners or self._step_listeners else [],
         )
         self._episodes = _Mean()
         self._logs: dict[str, float] = {}
@@ -171,7 +173,7 @@ class Collector(AgentCallback):
         within_episodes = kept is not None and self._same_make(kept["layers"])
         self._actor.set_state(state["actor"], within_episodes)
         # What was taken already filled a replay that came back empty, and counts for no budget.
-        self._counted = self._taken
+        self._counted = self._told = self._taken
         self._updates = state["updates"]
         self._seen, self._logs = state["seen"], dict(state["logs"])
         vars(self._episodes).update(state["episodes"])
@@ -198,8 +200,13 @@ class Collector(AgentCallback):
 
     def _restart(self, seed: int | None) -> None:
         num_envs = self._environments.num_envs
-        self._writer: Any = self.experience().writer(self._replay, num_envs, self._policy)
+        self._writer: Any = self.experience().writer(self._held, num_envs, self._policy)
         self._actor.restart(seed, self._writer)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the environments are being stepped while others go on."""
+        return False
 
     @property
     def exhausted(self) -> bool:
@@ -238,6 +245,10 @@ class Collector(AgentCallback):
         """Has the actor act, and brings the account up to date."""
         self._writer.env_steps = self._env_steps
         self._actor.run(steps, items)
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """Takes over what the actor has to tell."""
         drained = self._actor.drain()
         for episode in drained.episodes:
             self._episodes.add(episode)
@@ -246,11 +257,13 @@ class Collector(AgentCallback):
 
     def _tell(self, observation: list[np.ndarray], action: np.ndarray, step: Step) -> None:
         """Tells the other callbacks of a step."""
+        self._told += np.count_nonzero(step.valid)
         for listener in self._step_listeners:
             listener.on_env_step(observation, action, step)
+        env_steps = int(self.model.env_steps.numpy()) + self._told - self._counted
         for episode in step.episodes:
             for listener in self._listeners:
-                listener.on_episode_end(episode, self._env_steps)
+                listener.on_episode_end(episode, env_steps)
 
     def _log(self, logs: dict[str, Any] | None) -> None:
         if self._episodes.count:

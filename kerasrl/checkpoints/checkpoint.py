@@ -151,9 +151,15 @@ class Checkpoint(AgentCallback):
         self._first_batch = batch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts the steps just done, and saves if it is time to, but for the epoch's last step."""
+        """Counts the steps just done, and saves if it is time to, but for the epoch's last step.
+
+        It waits for what is under way in a thread.
+        """
         self._steps += batch - self._first_batch + 1
         self._step = batch + 1
+        collector = self.model.run.collector
+        if collector is not None and collector.at_work:
+            return
         if self._asked or (self._step != self._steps_per_epoch and self._is_time()):
             self._save()
 

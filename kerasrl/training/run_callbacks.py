@@ -109,11 +109,12 @@ class RunCallbacks(keras.callbacks.CallbackList):
             super().on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Ends the run if a signal has come."""
+        """Ends the run if a signal has come, unless something is under way in a thread."""
         with carrying:
             self._count(batch)
             super().on_train_batch_end(batch, logs)
-        self._let_signals_in(True)
+        collector = self.model.run.collector
+        self._let_signals_in(collector is None or not collector.at_work)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Adds the figures of the epoch, those that are not known included."""
