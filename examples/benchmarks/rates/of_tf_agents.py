@@ -1,67 +1,23 @@
-"""TF-Agents' tutorials against the same work in kerasrl, in turn: time, and steps per second.
+"""What TF-Agents does in a second, in two of its tutorials; see `compare.py`.
 
-TF-Agents does not fit into one environment with kerasrl. Install it into another one
-(`tensorflow-cpu==2.15.1`, `dm-reverb==0.14.0`, `tensorflow-probability==0.23.0`,
-`tf-keras==2.15.1`, `gin-config`, `pillow`, `mock`, `rlds`, `gym==0.23.0`, `pybullet==3.2.7`,
-`pygame`, `setuptools<70`, and `tf-agents==0.19.0` with `--no-deps`) and run
+    path/to/python examples/benchmarks/rates/of_tf_agents.py sac_minitaur
 
-    python examples/benchmarks/against_tf_agents.py --peer-python path/to/that/python
-
-`reinforce` is the seconds that 250 updates of two episodes take on CartPole with 200-step episodes,
-evaluation left out. `minitaur` is environment steps per second of SAC on the Minitaur, with one
-update per step on batches of 256, once everything is traced.
+`reinforce_cartpole` is updates per second, of two episodes of at most 200 steps, evaluation left
+out. `sac_minitaur` is environment steps per second, with one update per step on batches of 256,
+once everything is traced.
 """
 
-import argparse
-import json
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
 TIMED = 1_000  # Environment steps of the Minitaur.
 
 
-def kerasrl_reinforce() -> float:
-    """Seconds for 250 updates."""
-    import gymnasium as gym
-    import keras
-
-    import kerasrl
-
-    agent = kerasrl.REINFORCE()
-    agent.compile(keras.optimizers.Adam(1e-3))
-    began = time.perf_counter()
-    agent.fit(
-        lambda: gym.make("CartPole-v1", max_episode_steps=200),
-        epochs=1,
-        steps_per_epoch=250,
-        callbacks=[kerasrl.callbacks.CollectEpisodes(episodes=2, max_steps=200)],
-        verbose=0,
-    )
-    return time.perf_counter() - began
-
-
-def kerasrl_minitaur() -> float:
-    """Environment steps per second."""
-    import kerasrl
-
-    agent = kerasrl.SAC()
-    agent.compile()
-    history = agent.fit(
-        "kerasrl/MinitaurBullet-v0",
-        env_steps=1_000 + 2 * TIMED,
-        epochs=2,
-        callbacks=[kerasrl.callbacks.Collect(warmup_steps=1_000)],
-        verbose=0,
-    )
-    return history.history["env_steps_per_second"][-1]
-
-
-def tf_agents_reinforce() -> float:
-    """Seconds for 250 updates."""
+def reinforce() -> float:
+    """Updates per second, of 250."""
     import reverb
     import tensorflow as tf
     from tf_agents.agents.reinforce.reinforce_agent import ReinforceAgent
@@ -111,10 +67,10 @@ def tf_agents_reinforce() -> float:
         trajectories, _ = next(iter(replay.as_dataset(sample_batch_size=1)))
         agent.train(experience=trajectories)
         replay.clear()
-    return time.perf_counter() - began
+    return 250 / (time.perf_counter() - began)
 
 
-def tf_agents_minitaur() -> float:
+def minitaur() -> float:
     """Environment steps per second."""
     import reverb
     import tensorflow as tf
@@ -183,43 +139,5 @@ def tf_agents_minitaur() -> float:
     return TIMED / (time.perf_counter() - began)
 
 
-def run(python: str, library: str, task: str) -> float:
-    """Runs one measurement in a process of its own."""
-    process = subprocess.run(
-        [python, __file__, "--run", f"{library}_{task}"],
-        check=True,
-        env={**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return float(process.stdout.splitlines()[-1])
-
-
-def main() -> None:
-    """Measures both libraries in turn and prints how many times faster kerasrl is."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--peer-python")
-    parser.add_argument("--task", choices=["reinforce", "minitaur"])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--run", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.run:
-        print(globals()[args.run]())
-        return
-    if not args.peer_python:
-        parser.error("--peer-python is needed: the interpreter that TF-Agents is in")
-    for task in [args.task] if args.task else ["reinforce", "minitaur"]:
-        ours, theirs = [], []
-        for _ in range(args.repeats):
-            ours.append(run(sys.executable, "kerasrl", task))
-            theirs.append(run(args.peer_python, "tf_agents", task))
-        medians = statistics.median(ours), statistics.median(theirs)
-        ratio = medians[1] / medians[0] if task == "reinforce" else medians[0] / medians[1]
-        result = {"task": task, "kerasrl": round(medians[0], 1), "tf_agents": round(medians[1], 1)}
-        print(json.dumps({**result, "times_faster": round(ratio, 2)}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    print({"reinforce_cartpole": reinforce, "sac_minitaur": minitaur}[sys.argv[1]]())
