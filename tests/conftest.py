@@ -33,6 +33,17 @@ _MODES = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # Before tests are chosen by their marks.
+def pytest_collection_modifyitems(items):
+    """Of a test marked as a table, leaves one case to be run without `-m thorough`."""
+    begun = set()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        if item.get_closest_marker("table") and test in begun:
+            item.add_marker(pytest.mark.thorough)
+        begun.add(test)
+
+
 def pytest_runtest_setup(item):
     """Skips what is of the other stack."""
     if item.get_closest_marker("reverb") and not reverb_is_there():
@@ -178,7 +189,8 @@ def make_agent(tiny_env):
             env = tiny_env()
             networks = [network(4, 2)] + [network(4, 1)] * (kind in ("ppo", "a2c"))
             agent_class = getattr(kerasrl, kind.upper())
-            agent = agent_class(*networks, **arguments)
+            plain = {"double": False, "n_step": 1} if kind == "dqn" else {}
+            agent = agent_class(*networks, **(plain | arguments))
             optimizers = {"optimizer": keras.optimizers.SGD(0.1)}
         else:
             env = tiny_env(action_space=gym.spaces.Box(-1, 1, (2,), np.float32))

@@ -109,6 +109,7 @@ OPTIONAL |= {"LinearSchedule.env_steps", "D4PG.num_atoms"}
 @pytest.mark.regression(10)
 @pytest.mark.regression(54)
 @pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.table
 def test_a_count_is_taken_whatever_its_type(name):
     for kind, value in WHOLE.items():
         taken = COUNTS[name](value)
@@ -118,6 +119,7 @@ def test_a_count_is_taken_whatever_its_type(name):
 @pytest.mark.regression(10)
 @pytest.mark.regression(28)
 @pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.table
 def test_what_is_no_count_is_refused_by_name(name):
     for value in [*NOT_WHOLE, 0]:
         if value is None and name in OPTIONAL:
@@ -188,6 +190,7 @@ def test_a_run_takes_counts_of_any_type(make_agent, small_replay, tiny_env):
         ("seed", True),
     ],
 )
+@pytest.mark.table
 def test_what_is_no_count_is_refused_by_a_run(make_agent, tiny_env, name, value):
     agent = make_agent("dqn")
     with pytest.raises(ArgumentError, match=f"{name} must be .*received"):
@@ -266,6 +269,7 @@ REALS = {
 
 @pytest.mark.regression(10)
 @pytest.mark.parametrize("name", REALS)
+@pytest.mark.table
 def test_a_real_number_is_taken_whatever_its_type(name):
     made_by, value = REALS[name]
     for given in (np.float32(value), np.float64(value), np.array(value), tf.constant(value)):

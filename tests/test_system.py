@@ -147,6 +147,7 @@ print("done")
 """
 
 
+@pytest.mark.thorough
 def test_a_run_where_what_linux_has_is_missing(run_python, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     output = run_python(ELSEWHERE)

@@ -32,6 +32,7 @@ def rows(batches):
 
 
 @pytest.mark.parametrize(("batch_size", "updates"), [(None, 1), (5, 2)])
+@pytest.mark.table
 def test_a_rollout_is_learned_from_once(recorded_queue, batch_size, updates):
     agent, queue = kerasrl.A2C(), recorded_queue()
     agent.compile(**EAGER)
@@ -108,6 +109,7 @@ BODY = gym.spaces.Dict(
 
 
 @pytest.mark.parametrize("autoreset", [None, AutoresetMode.NEXT_STEP])
+@pytest.mark.table
 def test_normalisation_adapts_to_what_was_observed_while_collecting(autoreset, tmp_path):
     made = []
 

@@ -26,6 +26,7 @@ CASES = [
 
 @pytest.mark.regression(17)
 @pytest.mark.parametrize("kind", ["dqn", "a2c"])
+@pytest.mark.table
 def test_they_train_in_it(tiny_env, kind):
     """The environment refuses actions that are not of its space."""
     env = tiny_env(action_space=spaces.Discrete(3, dtype=np.int32))
@@ -38,6 +39,7 @@ def test_they_train_in_it(tiny_env, kind):
 
 @pytest.mark.regression(17)
 @pytest.mark.parametrize(("kind", "space"), CASES, ids=str)
+@pytest.mark.table
 def test_actions_are_of_the_space(tiny_env, kind, space):
     agent = getattr(kerasrl, kind.upper())()
     agent.build(tiny_env(action_space=space))
@@ -53,6 +55,7 @@ def test_actions_are_of_the_space(tiny_env, kind, space):
 @pytest.mark.regression(17)
 @pytest.mark.parametrize("format", kerasrl.policies.EXPORT_FORMATS)
 @pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+@pytest.mark.table
 def test_exported_policies_act_in_it(tiny_env, tmp_path, format, dtype):
     env = tiny_env(action_space=spaces.Discrete(3, dtype=dtype))
     agent = kerasrl.DQN(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
@@ -65,6 +68,7 @@ def test_exported_policies_act_in_it(tiny_env, tmp_path, format, dtype):
 
 @pytest.mark.regression(36)
 @pytest.mark.parametrize("kind", ["sac", "ddpg", "td3", "d4pg", "ppo", "dqn", "a2c", "reinforce"])
+@pytest.mark.table
 def test_a_policy_that_is_nan_is_blamed_itself(make_agent, tiny_env, kind):
     agent = make_agent(kind)
     env = tiny_env(action_space=agent.action_space)
@@ -93,6 +97,7 @@ def test_a_policy_that_is_nan_is_blamed_itself(make_agent, tiny_env, kind):
     ],
 )
 @pytest.mark.parametrize("kind", ["sac", "ppo"])
+@pytest.mark.table
 def test_so_is_what_a_user_explores_with(make_agent, tiny_env, kind, action, error, rule):
     base = Collect if kind == "sac" else CollectRollouts
 

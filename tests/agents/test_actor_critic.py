@@ -36,6 +36,7 @@ def advantages(episode, discount, gae_lambda):
 
 @pytest.mark.parametrize("truncates", [False, True])
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+@pytest.mark.table
 def test_advantages_are_those_of_every_episode_by_itself(collected, mode, truncates):
     lengths = [(3, 1, 2), (5,), (10**6,)]
     env = SyncVectorEnv(
@@ -147,6 +148,7 @@ class Constant(gym.Env):
 
 
 @pytest.mark.parametrize("kind", ["ppo", "a2c", "reinforce"])
+@pytest.mark.table
 def test_a_time_limit_does_not_lower_the_values(kind):
     """The value of 1 a step for ever, discounted by 0.8, is 5; that of 3 steps is 2.44."""
     networks = [
@@ -183,6 +185,7 @@ def linear_on_box(kind, box):
 
 @pytest.mark.regression(33)
 @pytest.mark.parametrize("kind", ["ppo", "a2c", "reinforce"])
+@pytest.mark.table
 def test_an_update_is_the_same_whatever_the_bounds(kind, examples):
     unit = np.random.default_rng(1).normal(size=(8, 1))
     updated, logged = [], []

@@ -44,6 +44,7 @@ class Recorder(gym.Env):
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.table
 def test_predict_call_and_evaluate_act_alike(make_agent, kind):
     agent = make_agent(kind, build=False)
     env = Recorder(action_space(kind))
@@ -56,6 +57,7 @@ def test_predict_call_and_evaluate_act_alike(make_agent, kind):
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.table
 def test_predict_does_not_depend_on_batches(make_agent, kind):
     agent = make_agent(kind)
     whole = agent.predict(observations(), verbose=0)
@@ -96,6 +98,7 @@ def test_evaluate_refuses_no_episodes(make_agent, tiny_env, episodes):
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.table
 def test_summary_lists_the_networks(make_agent, kind):
     lines = []
     make_agent(kind).summary(print_fn=lambda line, **_: lines.append(line))
@@ -107,6 +110,7 @@ def test_summary_lists_the_networks(make_agent, kind):
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
 @pytest.mark.parametrize("use", ["call", "predict", "compiled call"])
+@pytest.mark.table
 def test_using_an_agent_before_it_is_built_says_what_to_do(make_agent, kind, use):
     agent = make_agent(kind, build=False)
     with pytest.raises(AgentStateError, match=r"is not built.*Call fit\(env\), or build\(env\)"):
@@ -233,6 +237,7 @@ def test_the_config_holds_every_argument(kind):
 
 @pytest.mark.parametrize("networks", ["default", "custom"])
 @pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.table
 def test_an_agent_made_from_the_config_of_a_built_one_acts_like_it(
     make_agent, tiny_env, kind, networks
 ):
@@ -255,6 +260,7 @@ def test_an_agent_made_from_the_config_of_a_built_one_acts_like_it(
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.table
 def test_the_config_survives_json(make_agent, tiny_env, kind):
     agent = make_agent(kind, discount=0.9)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(agent))
@@ -266,6 +272,7 @@ def test_the_config_survives_json(make_agent, tiny_env, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_the_history_holds_the_logs_of_every_epoch(make_agent, tiny_env, kind):
     agent = make_agent(kind)
     env = tiny_env(action_space=agent.action_space)
@@ -300,6 +307,7 @@ def test_the_history_holds_the_logs_of_every_epoch(make_agent, tiny_env, kind):
 
 
 @pytest.mark.parametrize("verbose", [0, 1, 2, "auto"])
+@pytest.mark.table
 def test_verbose_as_in_keras(make_agent, batches, capsys, verbose):
     agent = make_agent("dqn", {"run_eagerly": True})
     capsys.readouterr()
@@ -321,6 +329,7 @@ def test_the_bar_counts_a_run_in_an_environment_to_its_end(make_agent, tiny_env,
 
 
 @pytest.mark.parametrize("verbose", [3, -1, "yes", None])
+@pytest.mark.table
 def test_other_verbosities_are_refused(make_agent, batches, verbose):
     agent = make_agent("dqn")
     with pytest.raises(ArgumentError, match='verbose must be 0, 1, 2 or "auto"'):

@@ -32,6 +32,7 @@ def test_an_update_happens_if_it_is_due(mode, due):
 @pytest.mark.parametrize(
     "strategy", [tf.distribute.MirroredStrategy, tf.distribute.OneDeviceStrategy]
 )
+@pytest.mark.table
 def test_one_replica_of_a_strategy_is_served(make_agent, batches, strategy):
     plain = make_agent("td3")
     with strategy("CPU:0" if strategy is tf.distribute.OneDeviceStrategy else ["CPU:0"]).scope():

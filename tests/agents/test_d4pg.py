@@ -49,6 +49,7 @@ def linear_agent(tiny_env, **arguments):
 
 
 @pytest.mark.parametrize("clip", [None, 0.38], ids=["unclipped", "clipped"])
+@pytest.mark.table
 def test_train_step_equals_a_numpy_twin(tiny_env, batches, clip):
     agent = linear_agent(tiny_env, dqda_clipping=clip)
     data = batches(agent, batch_size=16)
@@ -149,6 +150,7 @@ class CriticInLayer(keras.layers.Layer):
 
 @pytest.mark.regression(5)
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.table
 def test_the_atoms_are_those_of_the_critics_head(tiny_env, batches, place):
     agent = kerasrl.D4PG(critic=critic_with_head(PLACES[place]))
     assert (agent.v_min, agent.v_max, agent.num_atoms) == (-10, 10, 51)
@@ -167,6 +169,7 @@ def test_the_atoms_are_those_of_the_critics_head(tiny_env, batches, place):
 @pytest.mark.regression(5)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("arguments", [{"v_min": -150, "v_max": 150}, {"v_max": 20}])
+@pytest.mark.table
 def test_other_atoms_than_the_heads_are_refused(tiny_env, place, arguments):
     agent = kerasrl.D4PG(critic=critic_with_head(PLACES[place]), **arguments)
     message = r"51 atoms from -10.0 to 10.0, and the agent 51 from -1?5?0.* Leave v_min"

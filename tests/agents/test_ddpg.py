@@ -102,6 +102,7 @@ def small_agent(tiny_env, **arguments):
 
 
 @pytest.mark.parametrize("clip", [None, 0.5], ids=["unclipped", "clipped"])
+@pytest.mark.table
 def test_train_step_equals_a_numpy_twin(tiny_env, batches, clip):
     agent = small_agent(tiny_env, discount=0.9, dqda_clipping=clip)
     data = batches(agent, batch_size=16)

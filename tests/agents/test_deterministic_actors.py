@@ -47,6 +47,7 @@ SPACES = {
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.table
 def test_actions_have_the_bounds_the_shape_and_the_type_of_the_space(tiny_env, agent_class, space):
     agent = agent_class()
     agent.build(tiny_env(action_space=space))
@@ -66,6 +67,7 @@ def test_actions_have_the_bounds_the_shape_and_the_type_of_the_space(tiny_env, a
             np.testing.assert_allclose(greedy, np.broadcast_to(end, greedy.shape), rtol=1e-6)
 
 
+@pytest.mark.table
 def test_an_actor_without_bounds_is_kept_within_those_of_the_space(tiny_env, agent_class):
     actor = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, use_bias=False)])
     agent = agent_class(actor)
@@ -100,6 +102,7 @@ def test_other_action_spaces_are_refused(tiny_env, agent_class, space, rule):
     assert not agent.built
 
 
+@pytest.mark.table
 def test_exploring_adds_noise_in_units_of_half_the_range(tiny_env, agent_class):
     agent = agent_class(exploration_noise=0.2)
     agent.build(tiny_env(action_space=SCALED))
@@ -114,6 +117,7 @@ def test_exploring_adds_noise_in_units_of_half_the_range(tiny_env, agent_class):
     np.testing.assert_array_equal(again, noise)
 
 
+@pytest.mark.table
 def test_exploring_beyond_a_bound_ends_there(tiny_env, agent_class):
     agent = agent_class(exploration_noise=0.5)
     agent.build(tiny_env(action_space=SCALED))
@@ -123,6 +127,7 @@ def test_exploring_beyond_a_bound_ends_there(tiny_env, agent_class):
     assert all(SCALED.contains(action) for action in actions)
 
 
+@pytest.mark.table
 def test_the_noise_is_annealed_without_retracing(tiny_env, agent_class):
     agent = agent_class()
     traced = []
@@ -197,6 +202,7 @@ def assert_equal(one, other):
 
 @pytest.mark.parametrize("kind", ["ddpg", "td3", "d4pg"])
 @pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.table
 def test_a_saved_agent_goes_on_as_if_nothing_had_happened(
     make_agent, batches, tmp_path, kind, steps
 ):
@@ -283,6 +289,7 @@ def test_the_defaults_are_those_of_the_documentation(agent_class):
     assert agent.default_replay().capacity == 1_000_000
 
 
+@pytest.mark.thorough
 def test_each_optimizer_changes_its_own_variables_only(make_agent, batches):
     for kind in ("ddpg", "td3", "d4pg"):
         for name in ("actor_optimizer", "critic_optimizer"):

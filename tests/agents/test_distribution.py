@@ -39,6 +39,7 @@ def observation():
     return np.random.default_rng(0).uniform(-1, 1, (5, 3)).astype(np.float32)
 
 
+@pytest.mark.table
 def test_it_is_one_of_tensorflow_probability(agent, observation):
     distribution = agent.distribution(observation)
     assert isinstance(distribution, tfp.distributions.Distribution)
@@ -46,11 +47,13 @@ def test_it_is_one_of_tensorflow_probability(agent, observation):
     assert distribution.event_shape == agent.action_space.shape
 
 
+@pytest.mark.table
 def test_its_mode_is_the_greedy_action(agent, observation):
     mode = agent.distribution(observation).mode()
     np.testing.assert_allclose(mode, agent(observation), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.table
 def test_what_it_draws_has_a_probability(agent, observation):
     distribution = agent.distribution(observation)
     drawn = distribution.sample(7, seed=1)
@@ -60,6 +63,7 @@ def test_what_it_draws_has_a_probability(agent, observation):
     assert log_prob.shape == (7, 5) and np.isfinite(log_prob).all()
 
 
+@pytest.mark.table
 def test_its_entropy_is_minus_the_mean_log_probability(agent, observation):
     distribution = agent.distribution(observation)
     log_prob = distribution.log_prob(distribution.sample(20_000, seed=2)).numpy().astype(float)
@@ -74,6 +78,7 @@ def test_its_divergence_from_itself_is_0(agent, observation):
     assert (distribution.kl_divergence(other).numpy() >= -1e-6).all()
 
 
+@pytest.mark.table
 def test_it_has_gradients(agent, observation):
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(agent.distribution(observation).entropy())

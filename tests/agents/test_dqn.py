@@ -54,6 +54,7 @@ def compiled(request):
 
 
 @pytest.mark.parametrize("double", [False, True])
+@pytest.mark.table
 def test_train_step_equals_a_numpy_twin(make_agent, batches, compiled, double):
     agent = make_agent("dqn", compiled, double=double, discount=0.9)
     move_apart(agent.target_network.network)

@@ -60,6 +60,7 @@ def fit(agent, env, *callbacks):
 
 @pytest.mark.parametrize("kind", ["dqn", "sac", "ppo", "a2c", "reinforce"])
 @pytest.mark.parametrize("fail_at", [3, 37])
+@pytest.mark.table
 def test_an_environment_that_raises_it_is_heard(make_agent, tiny_env, enough, kind, fail_at):
     class Ending(tiny_env):
         def step(self, action):
@@ -74,12 +75,14 @@ def test_an_environment_that_raises_it_is_heard(make_agent, tiny_env, enough, ki
 
 
 @pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.table
 def test_a_callback_that_raises_it_is_named(make_agent, tiny_env, enough, hook):
     agent = make_agent("dqn", {"run_eagerly": True})
     error = fit(agent, tiny_env(), Raising(hook, enough), Collect(warmup_steps=32))
     assert error.__notes__ == ["in the callback Raising: _raise"]
 
 
+@pytest.mark.table
 def test_an_evaluation_that_raises_it_is_heard(make_agent, tiny_env, enough):
     class Ending(tiny_env):
         def step(self, action):
@@ -94,6 +97,7 @@ def test_an_evaluation_that_raises_it_is_heard(make_agent, tiny_env, enough):
 
 @pytest.mark.parametrize("eagerly", [True, False])
 @pytest.mark.parametrize("data", ["environment", "dataset"])
+@pytest.mark.table
 def test_a_network_that_raises_it_is_heard(make_agent, tiny_env, batches, enough, eagerly, data):
     agent = make_agent("dqn", {"run_eagerly": eagerly})
 
@@ -108,6 +112,7 @@ def test_a_network_that_raises_it_is_heard(make_agent, tiny_env, batches, enough
 
 
 @pytest.mark.parametrize("data", ["environment", "dataset"])
+@pytest.mark.table
 def test_a_graph_that_ends_with_it_is_heard(make_agent, tiny_env, batches, data):
     class Ending(keras.layers.Layer):
         def call(self, inputs):
@@ -129,6 +134,7 @@ def test_a_graph_that_ends_with_it_is_heard(make_agent, tiny_env, batches, data)
 
 
 @pytest.mark.parametrize("eagerly", [True, False])
+@pytest.mark.table
 def test_a_dataset_that_ends_ends_the_run_as_in_keras(make_agent, batches, eagerly):
     agent = make_agent("dqn", {"run_eagerly": eagerly})
     history = agent.fit(batches(agent, count=3), epochs=2, verbose=0)
@@ -137,6 +143,7 @@ def test_a_dataset_that_ends_ends_the_run_as_in_keras(make_agent, batches, eager
     assert int(agent.gradient_steps) == 6 + 3
 
 
+@pytest.mark.table
 def test_what_was_being_handled_is_still_shown(make_agent, tiny_env, enough):
     class Handling(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

@@ -46,6 +46,7 @@ def run(make_agent, tiny_env, kind, compiled, *callbacks, **arguments):
 
 
 @pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.table
 def test_it_is_the_default_and_changes_no_number(make_agent, tiny_env, kind):
     one, expected, steps = run(make_agent, tiny_env, kind, {"steps_per_execution": 1})
     assert steps == 1
@@ -168,6 +169,7 @@ def test_a_run_is_gone_on_with_from_within_an_execution(make_agent, tiny_env, tm
 
 
 @pytest.mark.parametrize(("count", "expected"), [(6, 6), (None, 64)])
+@pytest.mark.table
 def test_a_dataset_ends_between_executions(make_agent, batches, count, expected):
     agent, noting = make_agent("dqn"), Noting()
     dataset = batches(agent, count=6)
@@ -186,6 +188,7 @@ def test_a_dataset_of_unknown_length_is_learned_from_step_by_step(make_agent, ba
 
 
 @pytest.mark.parametrize("compiled", [{}, {"steps_per_execution": 4}])
+@pytest.mark.table
 def test_batches_are_predicted_between_executions(make_agent, tiny_env, compiled):
     class Predicting(Collect):
         def act(self, observation):

@@ -48,6 +48,7 @@ class Length(keras.callbacks.Callback):
     ],
     ids=repr,
 )
+@pytest.mark.table
 def test_length_of_a_run_in_environments(make_agent, tiny_env, small_replay, arguments, steps):
     agent, env, length = make_agent("dqn", EAGER), tiny_env(), Length()
     callbacks = [Collect(warmup_steps=WARMUP, updates_per_turn=1), length]
@@ -62,6 +63,7 @@ def test_length_of_a_run_in_environments(make_agent, tiny_env, small_replay, arg
 
 
 @pytest.mark.parametrize("arguments", [{}, {"epochs": 2}], ids=repr)
+@pytest.mark.table
 def test_an_epoch_has_1000_steps_unless_told_otherwise(make_agent, tiny_env, arguments):
     length = Length(stop_after=1)
     make_agent("dqn", EAGER).fit(
@@ -92,6 +94,7 @@ def test_an_epoch_has_1000_steps_unless_told_otherwise(make_agent, tiny_env, arg
     ],
     ids=repr,
 )
+@pytest.mark.table
 def test_lengths_that_cannot_work_are_refused(make_agent, tiny_env, arguments, rule):
     agent, made = make_agent("dqn", EAGER), []
 
@@ -120,6 +123,7 @@ def test_a_budget_that_the_first_block_takes_up_is_refused(make_agent, tiny_env)
 
 @pytest.mark.parametrize("steps_per_execution", [1, 8])
 @pytest.mark.parametrize("per_update", [0.1, 0.5, 1, 4])
+@pytest.mark.table
 def test_one_environment_uses_its_budget_up(
     make_agent, tiny_env, small_replay, per_update, steps_per_execution
 ):
@@ -142,6 +146,7 @@ def test_one_environment_uses_its_budget_up(
 
 @pytest.mark.parametrize("steps_per_execution", [1, 8])
 @pytest.mark.parametrize("per_update", [0.5, 4])
+@pytest.mark.table
 def test_several_environments_use_their_budget_up(
     make_agent, tiny_env, small_replay, per_update, steps_per_execution
 ):
@@ -219,6 +224,7 @@ BUDGETS = [
 
 @pytest.mark.regression(35)
 @pytest.mark.parametrize(("kind", "collector", "fit", "compiled", "budget", "taken"), BUDGETS)
+@pytest.mark.table
 def test_a_budget_is_met_or_what_is_collected_at_once_is_whole(
     make_agent, tiny_env, small_replay, capsys, kind, collector, fit, compiled, budget, taken
 ):
@@ -246,6 +252,7 @@ def test_a_budget_is_met_or_what_is_collected_at_once_is_whole(
         ("reinforce", lambda: CollectEpisodes(1, 10), {"steps_per_epoch": 4}, (30, 60), (30, 60)),
     ],
 )
+@pytest.mark.table
 def test_a_larger_budget_of_a_run_that_goes_on_is_met(
     make_agent, tiny_env, small_replay, tmp_path, kind, collector, fit, budgets, taken
 ):

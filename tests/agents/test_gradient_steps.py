@@ -42,6 +42,7 @@ def warm_up(agent, tiny_env):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_a_trained_agent_warms_up_with_its_own_actions_whatever_its_optimizers(
     make_agent, tiny_env, batches, kind
 ):
@@ -71,6 +72,7 @@ def test_a_new_agent_warms_up_at_random(make_agent, tiny_env):
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 3])
+@pytest.mark.table
 def test_every_step_counts(make_agent, batches, steps_per_execution):
     agent = make_agent("dqn", {"steps_per_execution": steps_per_execution})
     agent.fit(batches(agent, count=7), epochs=2, verbose=0)
@@ -119,6 +121,7 @@ def test_an_agent_that_keeps_metrics_of_its_own_is_counted_all_the_same(tiny_env
 
 
 @pytest.mark.parametrize("kind", ["dqn", "ppo"])
+@pytest.mark.table
 def test_files_of_earlier_versions_load(make_agent, tmp_path, kind):
     from kerasrl.saving import weights
 

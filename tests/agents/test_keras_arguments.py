@@ -104,6 +104,7 @@ def optimizers_of(kind):
 @pytest.mark.regression(21)
 @pytest.mark.regression(22)
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+@pytest.mark.table
 def test_an_optimizer_that_is_none_is_refused(kind):
     for name in optimizers_of(kind):
         for value, rule in {
@@ -189,6 +190,7 @@ def test_evaluate_tells_callbacks_as_keras_does(make_agent, tiny_env, listed):
     ],
     ids=repr,
 )
+@pytest.mark.table
 def test_an_agent_that_could_not_be_loaded_is_found_before_training(tmp_path, arguments, rule):
     agent, env = OwnOfTwo(**arguments), CountingEnv()
     agent.compile()
@@ -214,6 +216,7 @@ def test_an_agent_of_two_optimizers_is_saved_and_loaded(tmp_path, batches):
 
 @pytest.mark.regression(22)
 @pytest.mark.parametrize("kind", ["dqn", "sac"])
+@pytest.mark.table
 def test_training_on_a_batch_is_the_step_of_a_fit(make_agent, batches, kind):
     eager = {"run_eagerly": True}
     one, other = make_agent(kind, eager), make_agent(kind, eager)
@@ -253,6 +256,7 @@ def test_training_on_examples_of_rollouts(make_agent, examples):
         (lambda batch: batch["observation"], ArgumentTypeError, "takes one dict of .*'action'"),
     ],
 )
+@pytest.mark.table
 def test_a_batch_that_cannot_be_learned_from_is_refused(make_agent, batches, change, error, rule):
     agent = make_agent("dqn", {"run_eagerly": True})
     before = [variable.numpy() for variable in agent.trainable_variables]

@@ -38,6 +38,7 @@ def same(one, other):
 @pytest.mark.regression(14)
 @pytest.mark.parametrize("save_freq", ["epoch", 2])
 @pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.table
 def test_a_model_checkpoint_of_any_name(
     make_agent, batches, tmp_path, monkeypatch, name, save_freq
 ):
@@ -54,6 +55,7 @@ def test_a_model_checkpoint_of_any_name(
 @pytest.mark.keras_2
 @pytest.mark.regression(14)
 @pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.table
 def test_a_model_checkpoint_of_weights_of_any_name(
     make_agent, batches, tmp_path, monkeypatch, name
 ):
@@ -115,6 +117,7 @@ def test_keras_calls_of_saving_and_loading(make_agent, batches, tmp_path):
 
 @pytest.mark.regression(14)
 @pytest.mark.parametrize("kind", ["dqn", "sac"])
+@pytest.mark.table
 def test_an_agent_without_its_optimizers(make_agent, batches, tmp_path, kind):
     agent = make_agent(kind, {"run_eagerly": True})
     agent.fit(batches(agent), verbose=0)

@@ -146,6 +146,7 @@ def test_they_change_weights_as_in_keras(kind, layer, tiny_env, batches, example
 
 @pytest.mark.regression(2)
 @pytest.mark.parametrize("kind", ["dqn", "td3"])
+@pytest.mark.table
 def test_they_are_the_same_in_every_mode(kind, tiny_env, batches):
     where = tuple(networks(kind, "none", ()))
     options = {"double": True} if kind == "dqn" else {}

@@ -115,6 +115,7 @@ def test_no_ratio_to_zero(make_agent, batches):
     np.testing.assert_allclose(now(agent), [0.1, 0.02, 0.004], rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_keeps_the_ratios_of_its_beginning(make_agent, batches, tmp_path):
     def run(directory, *epochs):
         for last in epochs:

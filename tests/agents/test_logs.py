@@ -44,6 +44,7 @@ def fit(make_agent, tiny_env):
         ("sac", ["actor_learning_rate", "critic_learning_rate", "temperature_learning_rate"]),
     ],
 )
+@pytest.mark.table
 def test_settings_and_rates(fit, kind, names):
     agent, history = fit(kind)
     rates = {name: values for name, values in history.items() if name.endswith("learning_rate")}
@@ -79,6 +80,7 @@ def constant(agent, q):
 
 
 @pytest.mark.parametrize("kind", ["dqn", "ddpg", "td3"])
+@pytest.mark.table
 def test_td_errors(make_agent, batches, kind):
     agent = make_agent(kind, {"run_eagerly": True})
     constant(agent, 2.0)  # The online networks say 2 and the targets 0.
@@ -93,6 +95,7 @@ def test_td_errors(make_agent, batches, kind):
 
 
 @pytest.mark.parametrize("kind", ["sac", "d4pg"])
+@pytest.mark.table
 def test_td_errors_are_finite_means(make_agent, batches, kind):
     agent = make_agent(kind, {"run_eagerly": True})
     (batch,) = batches(agent)
@@ -139,6 +142,7 @@ def test_explained_variance_of_what_counts_and_of_what_does_not_vary():
 
 
 @pytest.mark.parametrize("kind", ["ppo", "a2c"])
+@pytest.mark.table
 def test_explained_variance_is_the_rollouts(make_agent, kind, recorded_queue, tiny_env):
     arguments = {"update_epochs": 1} if kind == "ppo" else {}
     agent, queue = make_agent(kind, {"run_eagerly": True}, **arguments), recorded_queue()

@@ -70,6 +70,7 @@ def test_every_agent_trains(tiny_env, tmp_path, kind, nest):
 
 @pytest.mark.regression(50)
 @pytest.mark.parametrize("kind", ["dqn", "a2c"])
+@pytest.mark.table
 def test_they_train(tiny_env, kind):
     agent = make(kind)
     train(agent, tiny_env(NESTS["as many leaves as keys"], AGENTS[kind]))
@@ -78,6 +79,7 @@ def test_they_train(tiny_env, kind):
 
 @pytest.mark.regression(50)
 @pytest.mark.parametrize("kind", AGENTS)
+@pytest.mark.table
 def test_every_agent_acts(kind):
     agent = getattr(kerasrl, kind.upper())()
     space = NESTS["as many leaves as keys"]
@@ -89,6 +91,7 @@ def test_every_agent_acts(kind):
 
 @pytest.mark.regression(50)
 @pytest.mark.parametrize("nest", NESTS)
+@pytest.mark.table
 def test_every_nest_is_served(nest):
     agent = kerasrl.TD3(normalize_observations=True)
     agent.build(kerasrl.envs.EnvSpec(NESTS[nest], AGENTS["td3"]))

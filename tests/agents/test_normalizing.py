@@ -122,6 +122,7 @@ def check(agent, expected):
 
 @pytest.mark.regression(37)
 @pytest.mark.parametrize("make", TABLE, ids=lambda make: make.__name__)
+@pytest.mark.table
 def test_each_is_adapted_to_what_it_is_fed(make, tiny_env):
     if make is one_after_another:  # The first batch goes through the first as it was.
         expected = {**TABLE[make], "two": [2 * np.clip(A, -10, 10)]}
@@ -139,6 +140,7 @@ def test_each_is_adapted_to_what_it_is_fed(make, tiny_env):
 
 @pytest.mark.regression(37)
 @pytest.mark.parametrize("name", ["SAC", "TD3", "DDPG", "D4PG"])
+@pytest.mark.table
 def test_those_of_actors_critics_and_twins_are_adapted(name, tiny_env):
     actor = network(each, 4 if name == "SAC" else 2)
     critic = network(each, 51 if name == "D4PG" else 1, keras.Input((2,)))
@@ -153,6 +155,7 @@ def test_those_of_actors_critics_and_twins_are_adapted(name, tiny_env):
 
 @pytest.mark.regression(37)
 @pytest.mark.parametrize("name", ["DQN", "PPO"])
+@pytest.mark.table
 def test_named_inputs_are_normalised_while_training(name, tiny_env, small_replay):
     if name == "DQN":
         agent = kerasrl.DQN(network(each, 2))

@@ -38,6 +38,7 @@ def stacked(observations):
 
 
 @pytest.mark.regression(15)
+@pytest.mark.table
 def test_a_single_observation_is_told_how_to_become_a_batch(agent):
     one = agent.observation_space.sample()
     for use in (lambda x: agent.predict(x, verbose=0), agent.predict_on_batch, agent):
@@ -48,6 +49,7 @@ def test_a_single_observation_is_told_how_to_become_a_batch(agent):
 
 
 @pytest.mark.regression(15)
+@pytest.mark.table
 def test_a_batch_is_served_whatever_numbers_it_has(agent):
     batch = stacked([agent.observation_space.sample() for _ in range(3)])
     wide = tf.nest.map_structure(

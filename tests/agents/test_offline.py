@@ -15,6 +15,7 @@ EAGER = {"run_eagerly": True}
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_an_agent_trains_on_a_dataset(make_agent, batches, kind):
     agent = make_agent(kind)
     before = agent.get_weights()
@@ -30,6 +31,7 @@ def test_an_agent_trains_on_a_dataset(make_agent, batches, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_the_last_batch_may_be_smaller(make_agent, batches, kind):
     agent = make_agent(kind)
     dataset = batches(agent, count=1, batch_size=20).unbatch().batch(8)
@@ -123,6 +125,7 @@ SAME = {
 
 @pytest.mark.regression(24)
 @pytest.mark.parametrize("case", SAME)
+@pytest.mark.table
 def test_what_can_be_cast_without_loss_is_the_same_dataset(make_agent, batches, case):
     kind, columns = SAME[case]
     one, other = make_agent(kind, EAGER), make_agent(kind, EAGER)
@@ -178,6 +181,7 @@ WRONG = {
 @pytest.mark.regression(24)
 @pytest.mark.regression(54)
 @pytest.mark.parametrize("case", WRONG)
+@pytest.mark.table
 def test_a_dataset_that_cannot_be_learned_from_is_refused(make_agent, batches, case):
     kind, columns, rule = WRONG[case]
     agent = make_agent(kind, EAGER)
@@ -240,6 +244,7 @@ def test_an_agent_says_what_a_batch_must_have(make_agent, batches, tiny_env):
 
 @pytest.mark.regression(4)
 @pytest.mark.parametrize("kind", ["dqn", "sac", "ddpg", "td3", "d4pg"])
+@pytest.mark.table
 def test_rewards_of_a_dataset_are_scaled(make_agent, batches, kind):
     scaled, plain = make_agent(kind, EAGER, reward_scale=100.0), make_agent(kind, EAGER)
     dataset = batches(plain)
@@ -254,6 +259,7 @@ def test_rewards_of_a_dataset_are_scaled(make_agent, batches, kind):
 @pytest.mark.parametrize(
     ("kind", "steps_per_execution"), [(kerasrl.DQN, 1), (kerasrl.DQN, 4), (kerasrl.SAC, 1)]
 )
+@pytest.mark.table
 def test_normalisers_adapt_to_a_dataset(tiny_env, batches, kind, steps_per_execution):
     space = gym.spaces.Discrete(2) if kind is kerasrl.DQN else None
     agent = kind(normalize_observations=True)

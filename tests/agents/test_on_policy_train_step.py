@@ -94,6 +94,7 @@ def gradient(agent, weights, b, h=1e-5):
     ("name", "mode"),
     [(n, m) for n in AGENTS for m in MODES if m == "eager" or n in IN_EVERY_MODE],
 )
+@pytest.mark.table
 def test_train_step_equals_a_numpy_twin(make_agent, examples, name, mode):
     kind, space, arguments = AGENTS[name]
     if "baseline" in name:

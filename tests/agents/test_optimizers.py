@@ -41,6 +41,7 @@ def averaging(kind, **options):
 
 @pytest.mark.regression(11)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_a_run_ends_with_the_averages_of_every_optimizer(make_agent, batches, kind):
     options = {"policy_delay": 1} if kind == "td3" else {}
     agent = make_agent(kind, averaging(kind), **options)
@@ -75,6 +76,7 @@ def test_an_optimizer_without_averages_ends_with_the_last_weights(make_agent, ba
 
 @pytest.mark.regression(11)
 @pytest.mark.parametrize("kind", ["sac", "td3"])
+@pytest.mark.table
 def test_averages_are_taken_over_now_and_then(make_agent, batches, kind):
     options = {"policy_delay": 1} if kind == "td3" else {}
     frequent = averaging(kind, ema_overwrite_frequency=1)

@@ -37,6 +37,7 @@ def far(log_prob):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.table
 def test_nothing_is_learned_after_the_policy_has_moved_too_far(make_agent, examples, mode):
     agent = make_agent("ppo", MODES[mode], target_kl=0.1)
     # A rollout of four minibatches, 40; one of two, 48; one of one, 52. The second of the first
@@ -131,6 +132,7 @@ def weights_of(agent):
     )
 
 
+@pytest.mark.thorough
 def test_the_same_weights_whatever_steps_per_execution(fit):
     agents, histories = zip(
         *[fit(8, {"steps_per_execution": n}, epochs=2, seed=0) for n in (1, 4)], strict=True
@@ -159,6 +161,7 @@ def test_the_same_weights_whatever_steps_per_execution(fit):
     ],
     ids=repr,
 )
+@pytest.mark.table
 def test_length_of_a_run(fit, arguments, steps, env_steps):
     counted = []
 
@@ -275,6 +278,7 @@ def test_networks_of_another_size_are_refused(tiny_env, argument):
     ],
     ids=repr,
 )
+@pytest.mark.table
 def test_what_does_not_go_with_a_rollout_is_refused(fit, arguments, rule):
     with pytest.raises(ArgumentError, match=rule):
         fit(**({"steps": 4} | arguments))
@@ -291,6 +295,7 @@ def test_what_does_not_go_with_a_rollout_is_refused(fit, arguments, rule):
         ("sac", CollectEpisodes, "Collect"),
     ],
 )
+@pytest.mark.table
 def test_a_collector_of_another_kind_is_refused(make_agent, tiny_env, kind, collector, own):
     agent = make_agent(kind, EAGER)
     env = tiny_env(action_space=agent.action_space)
@@ -307,6 +312,7 @@ def test_a_collector_of_another_kind_is_refused(make_agent, tiny_env, kind, coll
     ("kind", "replay", "own"),
     [("ppo", Uniform, "Queue"), ("a2c", Uniform, "Queue"), ("sac", Queue, "Uniform")],
 )
+@pytest.mark.table
 def test_a_replay_of_another_kind_is_refused(make_agent, tiny_env, kind, replay, own):
     agent = make_agent(kind, EAGER)
     env = tiny_env(action_space=agent.action_space)

@@ -93,6 +93,7 @@ def stepped(agent, batches, examples, size):
 
 @pytest.mark.regression(8)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_a_step_is_that_of_float32(kind, tiny_env, batches, examples):
     full = stepped(made(kind, tiny_env, None), batches, examples, 1e-3)
     for dtype, tolerance in (("mixed_float16", 0.002), ("mixed_bfloat16", 0.02)):
@@ -119,6 +120,7 @@ def small(batch):
 
 @pytest.mark.regression(8)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_every_optimizer_scales_its_loss(kind, tiny_env):
     agent = made(kind, tiny_env, "mixed_float16")
     for name in agent.optimized_variables():
@@ -167,6 +169,7 @@ TRAINED = [
 
 @pytest.mark.regression(8)
 @pytest.mark.parametrize(("name", "kind"), TRAINED)
+@pytest.mark.table
 def test_default_networks_train_and_act(name, kind, tiny_env, recwarn):
     with policy(name):
         options = {"baseline": True} if kind == "reinforce" else {}
@@ -185,6 +188,7 @@ def test_default_networks_train_and_act(name, kind, tiny_env, recwarn):
 
 @pytest.mark.regression(8)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_variables_in_less_than_float32_are_refused(kind, tiny_env):
     with policy("float16"):
         agent = getattr(kerasrl, kind.upper())()

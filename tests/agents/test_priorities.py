@@ -34,6 +34,7 @@ def made(agent=kerasrl.DQN, **arguments):
 
 @pytest.mark.parametrize("steps_per_execution", [1, 3])
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.table
 def test_what_the_step_gives_comes_to_the_replay(tiny_env, mode, steps_per_execution):
     agent = made(steps_per_execution=steps_per_execution, **MODES[mode])
     with Recorded(64) as replay:
@@ -116,6 +117,7 @@ def test_an_agent_without_priorities_trains_all_the_same(tiny_env):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.table
 def test_more_than_one_run_and_batch_size(tiny_env, mode):
     agent = made(steps_per_execution=2, **MODES[mode])
     with Recorded(64) as replay:

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.keras_2  # On Keras 3 agents have a loop of their own f
 
 @pytest.mark.regression(26)
 @pytest.mark.parametrize("name", RUNS)
+@pytest.mark.table
 def test_whoever_reads_the_dataset_early_is_told_at_once(make_agent, tiny_env, monkeypatch, name):
     kind, arguments = RUNS[name]
     keras_fit, seen = keras.Model.fit, []
@@ -82,6 +83,7 @@ class Logger(keras.callbacks.Callback):
 
 @pytest.mark.regression(26)
 @pytest.mark.parametrize("name", ["uniform", "queue"])
+@pytest.mark.table
 def test_callbacks_may_be_put_into_another_list(make_agent, tiny_env, monkeypatch, capsys, name):
     kind, arguments = RUNS[name]
     keras_fit, logger = keras.Model.fit, Logger()

@@ -86,6 +86,7 @@ SPACES = {
 @pytest.mark.parametrize(
     ("name", "jit_compile"), [("start", True), ("MultiBinary", False), ("Box", False)]
 )
+@pytest.mark.table
 def test_what_fills_the_columns_has_no_say(name, jit_compile):
     """The same episodes, whatever the longest there may be; 0 is not an action of every space."""
     weights = []
@@ -128,6 +129,7 @@ def test_a_run_of_epochs(make_agent, tiny_env):
     ],
     ids=repr,
 )
+@pytest.mark.table
 def test_a_budget_ends_with_the_episodes_that_reach_it(
     make_agent, tiny_env, arguments, updates, epochs
 ):
@@ -167,6 +169,7 @@ def test_an_epoch_has_50_updates_unless_told_otherwise(make_agent, tiny_env):
         ),
     ],
 )
+@pytest.mark.table
 def test_what_does_not_go_with_episodes_is_refused(make_agent, tiny_env, compiled, arguments, rule):
     with pytest.raises(ArgumentError, match=rule):
         fit(make_agent("reinforce", compiled), tiny_env(length=3), **arguments)

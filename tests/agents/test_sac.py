@@ -46,6 +46,7 @@ def only_batch(dataset):
 
 
 @pytest.mark.parametrize("learn", [True, False], ids=["learned", "fixed"])
+@pytest.mark.table
 def test_train_step_equals_a_numpy_twin(make_agent, batches, compiled, learn):
     agent = make_agent(
         "sac", compiled, temperature=0.3, target_entropy=-1.5, learn_temperature=learn, discount=0.9
@@ -128,6 +129,7 @@ SCALED = gym.spaces.Box(
 )
 
 
+@pytest.mark.table
 def test_greedy_actions_have_the_bounds_and_the_shape_of_the_space(tiny_env, mode):
     agent = one_layer_agent(SCALED, tiny_env)
     observation = np.float32([[0, 0, 0, 0], [20, 20, 20, 20], [-20, -20, -20, -20]])
@@ -191,6 +193,7 @@ def test_noise_is_standard_normal_and_another_one_for_every_draw_step_and_seed(m
     np.testing.assert_array_equal(agent.random_normal((5_000, 2), salt=0), draws[-1])
 
 
+@pytest.mark.table
 def test_noise_is_the_same_in_every_mode(make_agent, mode):
     agent = make_agent("sac")
     noise = mode(lambda: agent.random_normal((64, 2), salt=1))()
@@ -219,6 +222,7 @@ def test_the_temperature_must_be_positive():
         kerasrl.SAC(temperature=0)
 
 
+@pytest.mark.thorough
 def test_each_optimizer_changes_its_own_variables_only(make_agent, batches):
     rates = {"actor_optimizer": 0.0, "critic_optimizer": 0.0, "temperature_optimizer": 0.0}
     for name in rates:

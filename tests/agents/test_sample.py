@@ -34,6 +34,7 @@ def distance(one, other):
     [(name, space) for name in ("PPO", "REINFORCE") for space in SPACES]
     + [("A2C", "bounded"), ("SAC", "bounded"), ("SAC", "float64"), ("SAC", "matrix")],
 )
+@pytest.mark.table
 def test_the_distribution_is_the_one_explored_with(name, space):
     keras.utils.set_random_seed(0)
     agent, space = getattr(kerasrl, name)(), SPACES[space]
@@ -61,6 +62,7 @@ def test_the_distribution_is_the_one_explored_with(name, space):
 
 
 @pytest.mark.parametrize("name", ["A2C", "PPO", "REINFORCE", "SAC"])
+@pytest.mark.table
 def test_draws_are_repeatable(name, make_agent):
     agent, batch = make_agent(name.lower()), np.zeros((50, 4), np.float32)
     tf.random.set_seed(3)

@@ -23,6 +23,7 @@ def test_an_agent_that_is_not_built_comes_back(name, compiled, tmp_path):
     assert loaded.get_compile_config() == agent.get_compile_config()
 
 
+@pytest.mark.thorough
 def test_weights_come_back(make_agent, batches, tmp_path):
     agent, other = make_agent("sac"), make_agent("sac", discount=0.5)
     agent.fit(batches(agent, count=4), verbose=0)

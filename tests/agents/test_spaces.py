@@ -58,6 +58,7 @@ def run(kind, env, batches=4):
 
 @pytest.mark.fault(16)
 @pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.table
 def test_nested_observations(tiny_env, kind):
     env = tiny_env(NESTED, ACTIONS[kind])  # It refuses actions that are not of its space.
     agent = run(kind, env)
@@ -81,6 +82,7 @@ def test_nested_observations(tiny_env, kind):
     ],
     ids=["Tuple", "Dict", "Discrete", "MultiDiscrete", "float64", "image", "scalar"],
 )
+@pytest.mark.table
 def test_default_networks_serve_every_space(tiny_env, kind, space):
     agent = CLASSES[kind]()
     agent.build(tiny_env(space, ACTIONS[kind]))
@@ -115,6 +117,7 @@ def test_uint8_images_through_a_convolution_of_the_user(tiny_env):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind != "dqn"])
+@pytest.mark.table
 def test_float64_actions(tiny_env, kind):
     # As float32, 0.1 is greater, and the environment refuses it.
     env = tiny_env(action_space=Box(-0.1, 0.1, (2,), np.float64))
@@ -126,6 +129,7 @@ def test_float64_actions(tiny_env, kind):
 
 
 @pytest.mark.parametrize("mode", list(gym.vector.AutoresetMode), ids=lambda mode: mode.name)
+@pytest.mark.table
 def test_vector_environments_of_every_autoreset_mode(mode):
     class Clock(gym.Env):
         """The observation is the time, the reward one more."""

@@ -67,6 +67,7 @@ def check_targets(agent, same=True):
 
 
 @pytest.mark.regression(1)
+@pytest.mark.thorough
 def test_a_target_is_what_it_follows(tiny_env, batches):
     agent = made("DQN", all_in_one, tiny_env)
     check_targets(agent)
@@ -80,6 +81,7 @@ def test_a_target_is_what_it_follows(tiny_env, batches):
 
 @pytest.mark.regression(1)
 @pytest.mark.parametrize("name", ["DDPG", "TD3", "SAC", "D4PG"])
+@pytest.mark.table
 def test_targets_of_actors_and_critics_are_what_they_follow(name, tiny_env, batches):
     agent = made(name, lambda: several("frozen normaliser", "frozen first of MLP"), tiny_env)
     agent.fit(batches(agent, count=2), callbacks=[TargetUpdate()], verbose=0)
@@ -88,6 +90,7 @@ def test_targets_of_actors_and_critics_are_what_they_follow(name, tiny_env, batc
 
 @pytest.mark.regression(1)
 @pytest.mark.parametrize("name", ["DQN", slow("TD3")])
+@pytest.mark.thorough
 def test_targets_are_what_they_follow_after_files(name, tiny_env, batches, tmp_path):
     def network():
         more = ("TimeDistributed",) if name == "TD3" else ()
@@ -125,6 +128,7 @@ def test_targets_are_what_they_follow_after_files(name, tiny_env, batches, tmp_p
     "name",
     ["DDPG", *(pytest.param(n, marks=pytest.mark.slow) for n in ("DQN", "TD3", "SAC", "D4PG"))],
 )
+@pytest.mark.thorough
 def test_values_are_right_where_observations_are_far_from_zero(name, tiny_env):
     # A reward of 1 at 201 and of -1 at 199 for ever: with a discount of 0.9, worth 10 and -10.
     space = gym.spaces.Box(0, 300, (1,), np.float32)

@@ -60,6 +60,7 @@ def test_the_same_weights_whatever_steps_per_execution(make_agent, batches, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_the_target_is_what_the_source_was_at_the_last_period(make_agent, batches, kind):
     agent = make_agent(kind)
     pairs = sources_and_targets(agent)
@@ -80,6 +81,7 @@ def test_the_target_is_what_the_source_was_at_the_last_period(make_agent, batche
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_no_gradient_reaches_a_target_network(make_agent, batches, kind, monkeypatch):
     agent = make_agent(kind, {"run_eagerly": True})
     variables = [v for _, target in sources_and_targets(agent) for v in target.variables]
@@ -99,6 +101,7 @@ def test_no_gradient_reaches_a_target_network(make_agent, batches, kind, monkeyp
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_target_networks_are_not_trainable(make_agent, kind):
     agent = make_agent(kind)
     trainable = {id(v) for v in agent.trainable_variables}
@@ -116,6 +119,7 @@ def all_ops(graph):
 
 @pytest.mark.parametrize("seed", [None, 0])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_the_step_is_fit_for_a_tpu(make_agent, kind, seed):
     agent = make_agent(kind)
     spec = kerasrl.envs.EnvSpec(agent.observation_space, agent.action_space)
@@ -140,6 +144,7 @@ def test_the_step_is_fit_for_a_tpu(make_agent, kind, seed):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("steps_per_execution", "most"), [(1, 1), ("auto", 2)])
+@pytest.mark.table
 def test_the_step_is_not_traced_again(
     make_agent, batches, kind, steps_per_execution, most, monkeypatch
 ):

@@ -106,6 +106,7 @@ ACTOR_CRITICS = {
     ],
     ids=["dict", "list", "subclassed"],
 )
+@pytest.mark.table
 def test_actor_critics_take_networks_of_several_inputs(
     agent_class, make_actor, make_critic, batches, tiny_env
 ):
@@ -159,6 +160,7 @@ def test_layers_with_a_state_of_their_own_work(batches, tiny_env):
 
 @pytest.mark.parametrize("layer", ["unregistered", "lambda"])
 @pytest.mark.parametrize("kind", ["dqn", "sac", "ddpg"])
+@pytest.mark.table
 def test_layers_need_not_be_registered(batches, tiny_env, kind, layer):
     class Halve(keras.layers.Layer):
         def call(self, inputs):
@@ -229,6 +231,7 @@ def test_sac_says_what_its_networks_must_be(networks, rule, tiny_env):
 
 
 @pytest.mark.parametrize("agent_class", [kerasrl.DDPG, kerasrl.TD3, kerasrl.D4PG])
+@pytest.mark.table
 def test_actors_without_a_distribution_say_what_their_networks_must_be(agent_class, tiny_env):
     def refused(**networks):
         agent = agent_class(**networks)

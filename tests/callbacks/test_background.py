@@ -69,6 +69,7 @@ def cartpole(make_agent, env, callbacks=(), turn=TURN, **more):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_a_run_with_a_seed_is_repeatable(make_agent, tiny_env, kind):
     box = gym.spaces.Box(-1, 1, (2,), np.float32)
     env = "CartPole-v1" if kind == "dqn" else lambda: tiny_env(action_space=box)
@@ -101,6 +102,7 @@ def test_it_learns_from_a_turn_earlier(make_agent):
 @pytest.mark.parametrize("num_envs", [1, 3])
 @pytest.mark.parametrize("per_execution", [1, 4, 16])
 @pytest.mark.parametrize("per_update", [0.5, 1, 3])
+@pytest.mark.table
 def test_steps_and_updates_are_never_more_than_a_turn_apart(
     make_agent, per_update, per_execution, num_envs
 ):

@@ -71,6 +71,7 @@ def same_weights(one, other):
     )
 
 
+@pytest.mark.thorough
 def test_a_second_fit_goes_on_where_the_first_ended(train, tmp_path):
     whole = train(directory=None, epochs=4)
     train(epochs=2)
@@ -90,6 +91,7 @@ def test_what_is_kept_can_be_loaded_as_an_agent(train, tmp_path):
     assert same_weights(loaded, agent)
 
 
+@pytest.mark.thorough
 def test_a_budget_of_environment_steps_goes_on(train):
     plan = {"epochs": None, "steps_per_epoch": None}
     whole = train(directory=None, env_steps=300, **plan)
@@ -165,6 +167,7 @@ def test_files_of_logs_are_gone_on_with(train, tmp_path):
 
 
 @pytest.mark.fault(48)
+@pytest.mark.thorough
 def test_a_damaged_checkpoint_is_passed_over(train, tmp_path):
     whole = train(directory=None, epochs=3)
     train(epochs=2)
@@ -192,6 +195,7 @@ def test_a_damaged_checkpoint_is_passed_over(train, tmp_path):
     ],
     ids=["seed", "batch size", "number of environments", "layer", "capacity", "spaces"],
 )
+@pytest.mark.table
 def test_another_run_is_told_apart_before_anything_is_changed(train, monkeypatch, change, told):
     train()
     agents = []
@@ -211,6 +215,7 @@ def test_another_run_is_told_apart_before_anything_is_changed(train, monkeypatch
     assert agents[0].run is None
 
 
+@pytest.mark.thorough
 def test_a_learning_rate_that_has_no_effect_is_worth_a_warning(make_agent, batches, tmp_path):
     def run(rate, epochs, callbacks=()):
         agent = make_agent("dqn")
@@ -235,6 +240,7 @@ def test_another_agent_is_told_first(train):
         train(agent_class=functools.partial(kerasrl.DQN, discount=0.5), seed=3)
 
 
+@pytest.mark.thorough
 def test_how_often_and_how_many(train, tmp_path):
     train(epochs=5, checkpoint={"every_epochs": 2, "max_to_keep": 3})
     assert names(tmp_path / "run") == [f"step-{step:012d}" for step in (16, 32, 40)]
@@ -245,6 +251,7 @@ def test_how_often_and_how_many(train, tmp_path):
     assert names(tmp_path / "time") == [f"step-{step:012d}" for step in (4, 8, 12, 16)]
 
 
+@pytest.mark.thorough
 def test_a_run_goes_on_from_within_an_epoch(train, tmp_path):
     whole = train(directory=None, epochs=3)
     for stop_at in (4, 12, 16):
@@ -268,6 +275,7 @@ def test_the_replay_may_be_left_out(train, tmp_path):
 
 
 @pytest.mark.parametrize("length", [5, 50])
+@pytest.mark.table
 def test_where_the_state_of_an_environment_is_unknown_new_episodes_begin(train, tiny_env, length):
     made = []
 
@@ -284,6 +292,7 @@ def test_where_the_state_of_an_environment_is_unknown_new_episodes_begin(train, 
 
 
 @pytest.mark.fault(47)
+@pytest.mark.thorough
 def test_a_checkpoint_that_cannot_be_written(train, tmp_path, monkeypatch):
     train()
     kept = names(tmp_path / "run")
@@ -328,6 +337,7 @@ def test_two_runs_do_not_share_a_directory(train, tmp_path):
     assert second.ran
 
 
+@pytest.mark.thorough
 def test_an_offline_run_goes_on(make_agent, batches, tmp_path):
     def run(epochs, directory):
         agent = make_agent("dqn")

@@ -174,6 +174,7 @@ class Asks(keras.callbacks.Callback):
             raise OSError("enough")
 
 
+@pytest.mark.thorough
 def test_a_callback_may_ask_for_a_checkpoint(train, tmp_path):
     with pytest.raises(OSError, match="enough"):
         train("broken", [Asks(tmp_path / "broken")])
@@ -214,6 +215,7 @@ class OnlyGet(gym.Wrapper):
 
 
 @pytest.mark.parametrize("wrapper", [OnlyGet, gym.wrappers.RecordEpisodeStatistics])
+@pytest.mark.table
 def test_environments_made_otherwise_begin_new_episodes(train, wrapper):
     train("run", epochs=1)
     with pytest.warns(UserWarning, match=f"made of .*{wrapper.__name__}.* new episodes begin"):

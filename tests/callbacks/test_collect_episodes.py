@@ -46,6 +46,7 @@ def check_whole(rollout, lengths, truncates=False):
 
 @pytest.mark.parametrize("truncates", [False, True])
 @pytest.mark.parametrize("autoreset", [None, *AutoresetMode], ids=str)
+@pytest.mark.table
 def test_columns_are_whole_episodes(collected, autoreset, truncates):
     lengths = [(3, 1, 2), (4,)]
     factories = [lambda cycle=cycle: CountingEnv(cycle, truncates) for cycle in lengths]

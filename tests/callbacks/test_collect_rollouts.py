@@ -76,6 +76,7 @@ def check(rollouts, env, expected):
 @pytest.mark.fault(20)
 @pytest.mark.parametrize("ending", ["terminates", "truncates", "both"])
 @pytest.mark.parametrize("autoreset", [None, *AutoresetMode], ids=str)
+@pytest.mark.table
 def test_rollouts_hold_what_happened(collected, autoreset, ending):
     factories = [lambda lengths=lengths: EndingEnv(lengths, ending) for lengths in LENGTHS]
     if autoreset is None:

@@ -59,6 +59,7 @@ def fit(make_agent, tiny_env):
 
 
 @pytest.mark.parametrize("kind", ["dqn", "ppo", "a2c", "reinforce"])
+@pytest.mark.table
 def test_every_column_is_there_from_the_first_row_on(fit, tiny_env, tmp_path, kind):
     path = tmp_path / "log.csv"
     callbacks = [keras.callbacks.CSVLogger(str(path)), StepsPerSecond(), Late()]
@@ -88,6 +89,7 @@ RETURNS = (3.0, 9.0, 6.0, 5.0)
 
 
 @pytest.mark.parametrize("patience", [1, 2])
+@pytest.mark.table
 def test_early_stopping_counts_evaluations_only(fit, patience):
     stop = keras.callbacks.EarlyStopping("val_episode_return", mode="max", patience=patience)
     _, history = fit(stop, epochs=20, returns=RETURNS, validation_freq=3)
@@ -148,6 +150,7 @@ def test_tensorboard_has_no_points_for_what_is_not_known(fit, tiny_env, tmp_path
     assert found["validation", "epoch_episode_return"] == [1]
 
 
+@pytest.mark.thorough
 def test_a_run_that_goes_on_has_the_columns_of_the_whole(fit, tiny_env, tmp_path):
     def run(directory, *epochs):
         for last in epochs:

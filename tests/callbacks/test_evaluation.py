@@ -31,6 +31,7 @@ def fit(make_agent, tiny_env):
 
 
 @pytest.mark.parametrize(("freq", "evaluations"), [(1, 4), (2, 2), (3, 1), (5, 0)])
+@pytest.mark.table
 def test_every_so_many_epochs(fit, tiny_env, freq, evaluations):
     env = tiny_env(length=3)
     history = fit(epochs=4, validation_data=env, validation_freq=freq).history

@@ -184,6 +184,7 @@ def fit():
 
 @pytest.mark.fault(2)
 @pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.table
 def test_no_transition_reaches_over_a_failure(fit, n_step):
     # Every environment fails at its eighth step, the second of its third episode.
     env = lives(*[(10 * life, 8) for life in range(10)])
@@ -221,6 +222,7 @@ def test_no_transition_reaches_over_a_failure(fit, n_step):
 
 @pytest.mark.fault(1)
 @pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.table
 def test_nothing_of_a_step_that_fails_is_written(fit, n_step):
     env = lives((0, 44))
     with pytest.raises(OSError) as raised:

@@ -103,6 +103,7 @@ def test_the_length_must_be_given_once(arguments, rule):
         ("discount", r"'discount' of DQN is 0.99. Make it with add_weight\(\)"),
     ],
 )
+@pytest.mark.table
 def test_what_is_no_weight_is_refused(make_agent, batches, weight, rule):
     agent = make_agent("dqn", {"run_eagerly": True})
     with pytest.raises(ArgumentError, match=rule):

@@ -71,6 +71,7 @@ def test_the_least_return_is_not_the_best(said, name):
     ],
     ids=lambda callback: type(callback).__name__,
 )
+@pytest.mark.table
 def test_what_needs_no_warning(said, callback, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert said(callback) == []

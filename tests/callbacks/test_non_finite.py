@@ -25,6 +25,7 @@ def diverge(make_agent, tiny_env, small_replay):
 
 @pytest.mark.fault(43)
 @pytest.mark.parametrize("steps_per_execution", [1, 4])
+@pytest.mark.table
 def test_a_loss_that_is_not_finite_is_an_error_that_says_where_it_came_from(
     diverge, steps_per_execution
 ):

@@ -57,6 +57,7 @@ def gradient_steps(directory):
         ("max", [None, 1.0, None, np.float32(2.0)], 4),
     ],
 )
+@pytest.mark.table
 def test_the_best_policy_is_kept(fit, tmp_path, mode, values, best):
     export = PolicyExport(tmp_path, monitor="score", mode=mode)
     with warnings.catch_warnings():

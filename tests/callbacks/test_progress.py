@@ -87,6 +87,7 @@ def fit(make_agent, tiny_env, small_replay):
 
 
 @pytest.mark.parametrize("columns", [30, 80, 120])
+@pytest.mark.table
 def test_no_line_is_wider_than_the_terminal(terminal, fit, tiny_env, columns):
     screen = terminal(columns)
     fit(validation_data=tiny_env(length=3))

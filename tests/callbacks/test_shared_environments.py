@@ -64,6 +64,7 @@ def fit():
 
 @pytest.mark.regression(46)
 @pytest.mark.parametrize("use", ["agent.evaluate", "kerasrl.evaluate", "reset"])
+@pytest.mark.table
 def test_no_transition_that_never_happened_is_learned_from(fit, use):
     env = CountingEnv((7,))
 
@@ -82,6 +83,7 @@ def test_no_transition_that_never_happened_is_learned_from(fit, use):
 
 @pytest.mark.regression(46)
 @pytest.mark.parametrize("mode", [None, *AutoresetMode])
+@pytest.mark.table
 def test_nor_any_of_several_steps_in_several_environments(fit, mode):
     kind = CountingEnv
     env = kind((5,)) if mode is None else SyncVectorEnv([kind, kind], autoreset_mode=mode)

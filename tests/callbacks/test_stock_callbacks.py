@@ -54,6 +54,7 @@ def test_early_stopping_restores_the_best_weights(fit):
 
 
 @pytest.mark.parametrize("kind", ["dqn", "sac"])
+@pytest.mark.table
 def test_model_checkpoint_of_weights(fit, make_agent, tmp_path, kind):
     path = tmp_path / "{epoch}-{val_episode_return:.0f}.weights.h5"
     save = keras.callbacks.ModelCheckpoint(
@@ -107,6 +108,7 @@ def test_csv_logger_with_evaluations_now_and_then(fit, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["dqn", "sac"])
+@pytest.mark.table
 def test_learning_rate_scheduler(fit, kind):
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 / (epoch + 1))
     agent, history = fit(schedule, kind=kind)
@@ -174,6 +176,7 @@ def test_stop_training_is_obeyed(fit):
 
 @pytest.mark.regression(48)
 @pytest.mark.parametrize("kind", ["dqn", "ppo"])
+@pytest.mark.table
 def test_backup_and_restore_goes_on_counting(make_agent, tiny_env, small_replay, tmp_path, kind):
     class Break(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

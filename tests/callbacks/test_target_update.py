@@ -7,6 +7,7 @@ from kerasrl.errors import ArgumentError
 
 
 @pytest.mark.parametrize("step_size", [0.5, 0.25, 1.0])
+@pytest.mark.table
 def test_step_size(make_agent, batches, step_size):
     agent = make_agent("dqn", {"run_eagerly": True})
     (target,) = agent.targets
@@ -44,6 +45,7 @@ def test_the_period_goes_on_from_one_fit_to_the_next(make_agent, batches):
 
 
 @pytest.mark.parametrize(("kind", "period", "step_size"), [("dqn", 250, 1.0), ("sac", 1, 0.005)])
+@pytest.mark.table
 def test_defaults_of_the_agents(make_agent, batches, kind, period, step_size):
     agent = make_agent(kind, {"run_eagerly": True})
     agent.fit(batches(agent), verbose=0)

@@ -142,6 +142,7 @@ def test_odd_sizes_gain_a_row_or_a_column(film, screen_env, tmp_path):
     ("every_epochs", "epochs", "expected"),
     [(1, 2, ["epoch-0001.mp4", "epoch-0002.mp4"]), (2, 5, ["epoch-0002.mp4", "epoch-0004.mp4"])],
 )
+@pytest.mark.table
 def test_every_so_many_epochs(film, screen_env, tmp_path, every_epochs, epochs, expected):
     directory = tmp_path / "not" / "there"
     film(Video(directory, screen_env, every_epochs=every_epochs), epochs=epochs)
@@ -158,6 +159,7 @@ def test_several_episodes(film, screen_env, tmp_path):
 @pytest.mark.parametrize(
     ("metadata", "fps", "expected"), [({"render_fps": 12}, None, 12), ({}, None, 30), ({}, 5, 5)]
 )
+@pytest.mark.table
 def test_frames_per_second(film, screen_env, tmp_path, metadata, fps, expected):
     screen_env.metadata = metadata
     film(Video(tmp_path, screen_env, fps=fps))
@@ -259,6 +261,7 @@ def test_an_environment_without_a_render_method_is_refused(film, tiny_env, tmp_p
         ([np.zeros((8, 8, 3), np.uint8)], "list"),
     ],
 )
+@pytest.mark.table
 def test_what_is_no_frame_is_refused(film, screen_env, tmp_path, frame, received):
     screen_env.render = lambda self: frame
     with pytest.raises(ArgumentError, match=f"uint8 .height, width, 3.*received {received}"):
@@ -313,6 +316,7 @@ def test_bad_arguments_are_refused(screen_env, tmp_path, arguments):
 
 @pytest.mark.regression(37)
 @pytest.mark.parametrize("of", ["an environment", "a callable"])
+@pytest.mark.table
 def test_a_film_outside_of_fit(make_agent, screen_env, tmp_path, of):
     made = []
 
@@ -355,6 +359,7 @@ def test_the_callback_outside_of_fit(make_agent, screen_env, tmp_path):
 @pytest.mark.parametrize(
     "arguments", [{"episodes": 0}, {"fps": 0}, {"max_episode_steps": 0}], ids=repr
 )
+@pytest.mark.table
 def test_bad_arguments_of_film_are_refused(make_agent, screen_env, tmp_path, arguments):
     env = screen_env()
     with pytest.raises(ArgumentError, match="must be"):

@@ -149,6 +149,7 @@ def test_an_error_of_workers_that_do_not_start_keeps_none_either():
     ids=["killed", "exits"],
 )
 @pytest.mark.parametrize("shared_memory", [True, False])
+@pytest.mark.table
 def test_a_worker_that_dies(action, code, shared_memory):
     environments = envs.make(lambda: vector(shared_memory=shared_memory))
     workers = pids(environments)
@@ -164,6 +165,7 @@ def test_a_worker_that_dies(action, code, shared_memory):
 
 @pytest.mark.fault(28)
 @pytest.mark.parametrize("call", ["step", "reset"])
+@pytest.mark.table
 def test_a_worker_that_has_died_in_the_meantime(call):
     environments = envs.make(vector)
     environments.reset()
@@ -195,6 +197,7 @@ def test_a_death_is_told_of_while_another_worker_hangs(monkeypatch):
 
 @pytest.mark.fault(29)
 @pytest.mark.parametrize("action", [HANG, STOP], ids=["sleeps", "is stopped"])
+@pytest.mark.table
 def test_a_worker_that_is_stuck(action):
     environments = envs.make(vector, 1, SHORT)
     workers = pids(environments)
@@ -221,6 +224,7 @@ def test_several_that_are_stuck_in_a_reset():
 @pytest.mark.fault(28)
 @pytest.mark.fault(29)
 @pytest.mark.parametrize(("action", "rule"), [(KILL, "died"), (HANG, "did not answer")])
+@pytest.mark.table
 def test_wrappers_hide_nothing(action, rule):
     wrapped = lambda: gym.wrappers.vector.RecordEpisodeStatistics(vector())  # noqa: E731
     environments = envs.make(wrapped, 1, SHORT)
@@ -235,6 +239,7 @@ def test_wrappers_hide_nothing(action, rule):
 @pytest.mark.fault(28)
 @pytest.mark.fault(29)
 @pytest.mark.parametrize("action", [KILL, HANG, STOP])
+@pytest.mark.table
 def test_what_was_given_stays_open_and_can_be_closed(given, action):
     env = given()
     environments = envs.make(env, 1, SHORT)
@@ -279,6 +284,7 @@ def test_what_was_given_and_has_failed_before(given):
     ("action", "error", "text"),
     [(FAIL, OSError, "the simulator crashed"), (FAIL_OTHERWISE, OddError, "(7, 'no such joint')")],
 )
+@pytest.mark.table
 def test_an_error_of_a_worker_is_passed_on(action, error, text):
     environments = envs.make(vector)
     with contextlib.closing(environments), pytest.raises(error) as raised:

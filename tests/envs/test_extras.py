@@ -91,6 +91,7 @@ def test_what_is_registered_is_left_alone(monkeypatch):
     assert gym.registry[BALANCE] is other
 
 
+@pytest.mark.thorough
 def test_kerasrl_alone_imports_no_extra(run_python):
     run_python(
         "import gymnasium, kerasrl, sys\n"
@@ -198,6 +199,7 @@ def test_nothing_to_render_with(monkeypatch):
 
 
 @needs_dm_control
+@pytest.mark.thorough
 def test_a_frame(run_python):
     begin = "import os, tensorflow\nos.environ['MUJOCO_GL'] = 'egl'\n"
     alone = "from dm_control import suite\nsuite.load('cartpole', 'balance').physics.render(8, 8)\n"
@@ -215,6 +217,7 @@ def test_a_frame(run_python):
 
 
 @needs_dm_control
+@pytest.mark.thorough
 def test_sac_learns_from_float64_dictionaries_in_float32():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -230,6 +233,7 @@ def test_sac_learns_from_float64_dictionaries_in_float32():
 
 @needs_box2d
 @pytest.mark.parametrize(("agent", "continuous"), [(kerasrl.DQN, False), (kerasrl.SAC, True)])
+@pytest.mark.table
 def test_lunar_lander(agent, continuous):
     run(agent(), functools.partial(gym.make, "LunarLander-v3", continuous=continuous))
 

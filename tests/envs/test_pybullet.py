@@ -137,6 +137,7 @@ def test_to_register_again_changes_nothing(monkeypatch):
     assert gym.registry[MINITAUR] is other
 
 
+@pytest.mark.thorough
 def test_nothing_is_imported_printed_or_left_behind(run_python):
     said = run_python(
         "import random, sys\n"
@@ -223,6 +224,7 @@ def test_bounds_that_minitaur_passes_are_not_stated(make):
 
 
 @pytest.mark.parametrize("env_id", [MINITAUR, CHEETAH, KUKA, "kerasrl/RacecarBullet-v0"])
+@pytest.mark.table
 def test_a_seed_decides_everything(make, env_id):
     steps = 2 if "Racecar" in env_id else 20
     one, other = make(env_id), make(env_id)
@@ -248,6 +250,7 @@ def test_without_a_seed_every_environment_is_another(make):
 
 
 @pytest.mark.parametrize("env_id", [MINITAUR, CHEETAH, KUKA])
+@pytest.mark.table
 def test_copies_do_not_disturb_each_other(make, env_id):
     alone = [trajectory(make(env_id), seed=seed) for seed in (0, 1)]
     together = zip(*(walk(make(env_id), seed=seed) for seed in (0, 1)), strict=True)
@@ -315,6 +318,7 @@ def test_the_end_of_the_task_terminates(make):
         ("kerasrl/KukaDiverseObjectGrasping-v0", {"maxSteps": 1, "numObjects": 1}),
     ],
 )
+@pytest.mark.table
 def test_a_step_limit_of_the_class_truncates(make, env_id, kwargs):
     env = make(env_id, **kwargs)
     env.reset(seed=0)

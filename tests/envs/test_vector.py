@@ -106,6 +106,7 @@ def assert_as_by_hand(environments):
 @pytest.mark.fault(21)
 @pytest.mark.fault(22)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_every_kind_gives_what_single_environments_give(kind):
     transitions, valid = assert_as_by_hand(KINDS[kind]())
     ends = [[ended for _, _, _, ended, _ in taken] for taken in transitions]

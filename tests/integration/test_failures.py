@@ -88,6 +88,7 @@ def test_an_exception_in_a_callback(make_agent, factory, error):
 
 @pytest.mark.fault(1)
 @pytest.mark.parametrize("fail_at", [1, 20, 35], ids=["first", "warm-up", "training"])
+@pytest.mark.table
 def test_an_exception_in_an_environment(make_agent, factory, fail_at):
     agent, spy = make_agent("dqn", {"run_eagerly": True}), Spy()
     factory.arguments = {"fail_at": fail_at}

@@ -79,6 +79,7 @@ CASES = {
 
 @pytest.mark.parametrize("ending", ["within a rollout", "before a rollout is learned from"])
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.table
 def test_every_batch_was_collected_with_the_weights_of_its_turn(name, ending):
     agent_class, per_execution, case = CASES[name]
     turn = case["turn"]
@@ -204,6 +205,7 @@ def test_nothing_is_left_of_a_run(make_agent, tiny_env, kind, failure):
 
 
 @pytest.mark.parametrize("port", [None, pytest.param("fixed", marks=pytest.mark.reverb)])
+@pytest.mark.table
 def test_a_queue_of_the_user_serves_one_run_after_another(make_agent, tiny_env, port):
     if port:
         with socket.socket(socket.AF_INET6) as probe:
@@ -230,6 +232,7 @@ def test_the_end_of_a_run_does_not_wait_for_another_rollout(make_agent, tiny_env
 
 
 @pytest.mark.parametrize("kind", ["ppo", "a2c", "reinforce"])
+@pytest.mark.table
 def test_an_agent_comes_back_whole(make_agent, tiny_env, tmp_path, kind):
     options = {"ppo": {"target_kl": 1e-9, "update_epochs": 2}, "reinforce": {"baseline": True}}
     agent = make_agent(kind, {"optimizer": keras.optimizers.Adam(0.1)}, **options.get(kind, {}))
@@ -262,6 +265,7 @@ def test_an_agent_comes_back_whole(make_agent, tiny_env, tmp_path, kind):
 
 
 @pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.table
 def test_an_error_that_keras_takes_for_the_end_of_the_data(steps):
     """As may come out of a pipeline for several replicas."""
 

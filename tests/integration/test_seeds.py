@@ -79,6 +79,7 @@ def test_one_process_repeats_itself(train, kind):
 
 
 @pytest.mark.parametrize("kind", ["dqn", "sac", "ppo"])
+@pytest.mark.table
 def test_runs_without_a_seed_differ(train, kind):
     assert (train(kind, None) != train(kind, None)).any()
 

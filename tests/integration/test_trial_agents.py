@@ -55,6 +55,7 @@ def test_it_trains_is_saved_and_loaded(trial, tmp_path):
 
 
 @pytest.mark.parametrize("format", kerasrl.policies.EXPORT_FORMATS)
+@pytest.mark.table
 def test_it_is_exported_or_says_why_not(trial, tmp_path, format):
     agent, env, _ = trial
     agent.build(env)

@@ -98,6 +98,7 @@ def test_discounted_returns_of_a_long_sequence_compile_without_unrolling():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.table
 def test_sequences_of_unknown_length(jit_compile):
     unknown = tf.TensorSpec([None, None])
     sequence = [unknown, unknown, unknown]
@@ -278,6 +279,7 @@ def numpy_advantages(r_t, discount_t, v_tm1, v_t, lambda_, ended_t):
 
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.95, 1.0])
+@pytest.mark.table
 def test_advantages_of_truncated_episodes_match_numpy(mode, lambda_):
     rollout = random_rollout()
     expected = numpy_advantages(*rollout[:4], lambda_, rollout[4])

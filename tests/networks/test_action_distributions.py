@@ -93,6 +93,7 @@ def test_log_prob_and_entropy(name, leading):
 
 
 @pytest.mark.parametrize("name", ["start", "matrix", "binary matrix", "float64"])
+@pytest.mark.table
 def test_the_same_in_every_mode(name, mode):
     space = SPACES[name]
     distribution = action_distribution(space)

@@ -176,6 +176,7 @@ def test_what_losses_have_is_the_same_but_for_the_scale(name, kind):
 
 
 @some_cases
+@pytest.mark.table
 def test_the_same_in_every_mode(name, kind, mode):
     space = TABLE[name][0]
     one, other = parameters_for(space), parameters_for(space, seed=1)
@@ -278,6 +279,7 @@ def gradients(function, *parameters):
     return tape.gradient(total, parameters)
 
 
+@pytest.mark.table
 def test_the_ends_of_tanh_are_finite(mode):
     space = BOXES["asymmetric"][0]
     grid = np.float32([[m, s] for m in (-1e4, -20, 0, 20, 1e4) for s in (-5, 2)])

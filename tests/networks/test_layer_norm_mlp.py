@@ -20,6 +20,7 @@ def numpy_first_layer(layer, x):
 
 
 @pytest.mark.parametrize("activate_final", [False, True])
+@pytest.mark.table
 def test_it_matches_numpy(mode, activate_final):
     layer = LayerNormMLP((6, 4, 2), activate_final=activate_final)
     layer(X)

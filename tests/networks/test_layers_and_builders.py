@@ -132,6 +132,7 @@ def test_a_target_starts_as_a_copy_and_is_its_own(mode):
     ("period", "step_size", "step", "moved"),
     [(1, 0.5, 1, 0.5), (3, 0.5, 3, 0.5), (3, 0.5, 6, 0.5), (3, 0.5, 4, 0), (1, 0.005, 7, 0.005)],
 )
+@pytest.mark.table
 def test_a_target_moves_when_it_is_due(mode, period, step_size, step, moved):
     source = network()
     target = Target(source)
@@ -147,6 +148,7 @@ def test_a_target_moves_when_it_is_due(mode, period, step_size, step, moved):
 # LIBRARY BUG: kerasrl/networks/target.py, _move. With a step size of 1 the target becomes target +
 # (source - target), which is the source only when nothing is lost to rounding.
 @pytest.mark.parametrize("far", [1e8, np.inf, np.nan])
+@pytest.mark.table
 def test_a_step_size_of_one_copies(mode, far):
     source = network()
     target = Target(source)
@@ -158,6 +160,7 @@ def test_a_step_size_of_one_copies(mode, far):
 # LIBRARY BUG, nan: kerasrl/networks/target.py, _move, adds 0 times the difference when no update is
 # due, and 0 times NaN is NaN: the target is lost at the step at which the source is.
 @pytest.mark.parametrize("value", [3.0, np.nan, np.inf])
+@pytest.mark.table
 def test_a_target_that_is_not_due_is_left_alone(mode, value):
     source = network()
     target = Target(source)

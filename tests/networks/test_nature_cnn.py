@@ -16,6 +16,7 @@ def images(value, size=36):
 
 @pytest.mark.fault(17)
 @pytest.mark.parametrize(("pixel", "feature"), [(255, 1.0), (51, 0.2), (0, 0.0)])
+@pytest.mark.table
 def test_pixels_are_scaled_once(mode, pixel, feature):
     # With kernels that average what they see, every layer passes a constant image on.
     layer = NatureCNN()
@@ -69,6 +70,7 @@ def test_it_is_saved(tmp_path):
 
 
 @pytest.mark.parametrize("with_input", [True, False])
+@pytest.mark.table
 def test_dqn_learns_from_images(tiny_env, with_input):
     space = gym.spaces.Box(0, 255, (36, 36, 4), np.uint8)
     inputs = [keras.Input((36, 36, 4), dtype="uint8")] if with_input else []

@@ -58,6 +58,7 @@ def test_the_first_batch_replaces_the_identity():
     [(1000,), (1, 1, 998), (10,) * 100, (900, 1, 99)],
     ids=["one", "small first", "many", "large first"],
 )
+@pytest.mark.table
 def test_statistics_are_those_of_all_batches_together(offset, scale, rtol, sizes):
     data = random_batch(1000, offset, scale)
     layer = ObservationNormalization()
@@ -87,6 +88,7 @@ def mean_of(layer):
 
 @pytest.mark.regression(31)
 @pytest.mark.parametrize("mean", [100.0, 1e4])
+@pytest.mark.table
 def test_ten_million_observations_do_not_stop_the_statistics(mean):
     rng, layer = np.random.default_rng(0), ObservationNormalization()
     count, total, squares = 0, 0.0, 0.0

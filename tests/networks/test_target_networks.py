@@ -33,6 +33,7 @@ def trained(network):
 
 @pytest.mark.regression(1)
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.table
 def test_a_target_follows_its_source(name):
     source = NETWORKS[name]()
     target = Target(source)
@@ -62,6 +63,7 @@ CLONED = ["frozen normaliser", "frozen within a nested", "shared", "class in a m
 
 @pytest.mark.regression(1)
 @pytest.mark.parametrize("name", [*CLONED, "adapted Normalization", "mixed precision"])
+@pytest.mark.table
 def test_a_clone_is_the_same_network(name):
     source = NETWORKS[name]()
     move(source) if name != "adapted Normalization" else None
@@ -77,6 +79,7 @@ def test_a_clone_is_the_same_network(name):
 
 @pytest.mark.regression(1)
 @pytest.mark.parametrize("name", ["frozen first of MLP", "observations normalised", "shared"])
+@pytest.mark.table
 def test_a_twin_is_trained_and_frozen_as_the_first(name):
     # Keras may take what is frozen from elsewhere: it never learns, so that chance would stay.
     one = critic(NETWORKS[name]())

@@ -118,6 +118,7 @@ def test_every_agents_policy_acts_as_the_agent(name, format, tmp_path):
     ],
     ids=["scalar", "float64", "image", "Discrete", "Tuple", "odd names"],
 )
+@pytest.mark.table
 def test_observations_of_any_space(space, format, tmp_path):
     rng = np.random.default_rng(0)
     weights = [rng.normal(size=(int(np.prod(leaf.shape)), 2)) for _, leaf in space_leaves(space)]
@@ -238,6 +239,7 @@ def test_the_names_of_inputs():
     ]
 
 
+@pytest.mark.thorough
 def test_policy_json_describes_the_policy(make_agent, batches, tmp_path):
     agent = make_agent("sac")
     agent.fit(batches(agent, count=3), verbose=0)
@@ -294,6 +296,7 @@ def test_a_policy_is_evaluated_like_any_other(tmp_path):
 
 @pytest.mark.parametrize("name", ["SAC", "REINFORCE"])
 @pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.table
 def test_every_load_draws_others(name, format, tmp_path):
     agent = built(name, Box(-1, 1, (3,)))  # It sets TensorFlow's seed.
     agent.export_policy(tmp_path / "policy", format)
@@ -304,6 +307,7 @@ def test_every_load_draws_others(name, format, tmp_path):
     assert abs(later.mean() - drawn[0].mean()) < 0.5
 
 
+@pytest.mark.thorough
 def test_exporting_changes_nothing(make_agent, batches, tmp_path):
     def trained(export):
         agent = make_agent("sac")
@@ -433,6 +437,7 @@ class LooksUp(keras.layers.Layer):
         (LooksUp, "saved_model", "nothing but variables, and no lookup tables"),
     ],
 )
+@pytest.mark.table
 def test_networks_that_cannot_be_exported(layer, format, match, tmp_path):
     agent = tiny()
     agent.export_policy(tmp_path / "policy")

@@ -103,6 +103,7 @@ def test_what_is_no_batch_of_observations_is_refused(exported, observation, matc
 
 @pytest.mark.parametrize("times", [1, 99])
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.table
 def test_a_policy_may_be_replaced_while_it_is_loaded(copy, monkeypatch, times, when):
     weights, made = iter(range(1, 1 + times)), exported_module._functions
 

@@ -164,6 +164,7 @@ def test_weights_go_from_one_to_another_as_arrays():
         taker.set_weights(8, giver.weights()[1][1:])
 
 
+@pytest.mark.thorough
 def test_all_that_is_done_with_an_agent_converts_it_once(conversions, tmp_path):
     agent = kerasrl.DQN()
     agent.compile()

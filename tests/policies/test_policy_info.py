@@ -163,6 +163,7 @@ FUZZ = settings(
 
 @FUZZ
 @given(data=st.data())
+@pytest.mark.thorough
 def test_a_description_with_changes_is_read_or_cleanly_refused(directory, good, data):
     info = good
     for _ in range(data.draw(st.integers(1, 3))):

@@ -61,6 +61,7 @@ def test_a_policy_begins_anew_where_it_is_told(agent, observations):
 
 
 @pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.table
 def test_an_exported_policy_is_given_its_state(agent, observations, tmp_path, format):
     agent.export_policy(tmp_path / "policy", format)
     exported = kerasrl.load_policy(tmp_path / "policy")
@@ -74,6 +75,7 @@ def test_an_exported_policy_is_given_its_state(agent, observations, tmp_path, fo
 
 
 @pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.table
 def test_an_exported_policy_is_worth_what_the_agent_is(agent, tmp_path, format):
     agent.export_policy(tmp_path / "policy", format)
     exported = kerasrl.load_policy(tmp_path / "policy")
@@ -126,6 +128,7 @@ def test_a_policy_without_a_state_takes_none(observations, tmp_path):
         {"state": []},
     ],
 )
+@pytest.mark.table
 def test_a_strangers_state_is_checked(agent, tmp_path, wrong):
     agent.export_policy(tmp_path / "policy")
     path = tmp_path / "policy" / "policy.json"

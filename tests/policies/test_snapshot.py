@@ -76,6 +76,7 @@ def converted(policy, space):
     ],
     ids=str,
 )
+@pytest.mark.table
 def test_it_computes_what_the_network_computes(space):
     network = dense(space)
     assert_equal(converted(network, space), network, space)
@@ -128,6 +129,7 @@ def recurrent():
         (recurrent, box(3)),
     ],
 )
+@pytest.mark.table
 def test_other_layers(make, space):
     network = make()
     policy = lambda observation: network(observation, training=False)  # noqa: E731
@@ -161,6 +163,7 @@ def test_inputs_that_are_not_used(used):
         lambda q: q > 0,
     ],
 )
+@pytest.mark.table
 def test_what_agents_do_after_the_network(head):
     network = dense(box(3), 4)
     policy = lambda observation: head(network(observation))  # noqa: E731
@@ -353,6 +356,7 @@ def assert_weights_are_those_of_update(snapshot, network, space):
 
 @pytest.mark.regression(20)
 @pytest.mark.parametrize("name", CONVERTED)
+@pytest.mark.table
 def test_models_that_convert(name):
     make, space = CONVERTED[name]
     network = make()
@@ -526,6 +530,7 @@ class Dropping(keras.layers.Dropout):
         generating,
     ],
 )
+@pytest.mark.table
 def test_random_numbers_are_drawn_at_every_call_and_can_be_repeated(make):
     leaves = [np.full((NUM_ENVS, 3), 0.5, np.float32)]
     runs = []

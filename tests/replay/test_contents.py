@@ -105,6 +105,7 @@ def uninterrupted(store):
         [3, 4, 5, 13, 29],  # Again and again, also within a draw.
     ],
 )
+@pytest.mark.table
 def test_saved_and_gone_on_with_equals_uninterrupted(cuts, trainer, uninterrupted, tmp_path):
     twin = trainer()
     drawn, step = [], 0
@@ -180,6 +181,7 @@ def items(directory):
 @pytest.mark.reverb
 @pytest.mark.fault(50)
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.table
 def test_counters_and_priorities_are_restored(seed, trainer, tmp_path):
     twin = trainer(seed)
     twin.insert(700)
@@ -198,6 +200,7 @@ def test_counters_and_priorities_are_restored(seed, trainer, tmp_path):
 @pytest.mark.local
 @pytest.mark.fault(50)
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.table
 def test_a_ring_is_restored_to_the_row(seed, trainer, tmp_path):
     twin = trainer(seed)
     twin.insert(CAPACITY + 50)
@@ -216,6 +219,7 @@ def test_a_ring_is_restored_to_the_row(seed, trainer, tmp_path):
 
 @pytest.mark.reverb
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.table
 def test_contents_are_restored_to_the_row(seed, trainer, tmp_path):
     twin = trainer(seed)
     twin.insert(34 * 6 + 20)
@@ -387,6 +391,7 @@ DAMAGES = {
 
 @pytest.mark.reverb
 @pytest.mark.parametrize("damage", DAMAGES_OF_BLOCKS)
+@pytest.mark.table
 def test_damage_to_blocks(damage, trainer, tmp_path, monkeypatch):
     import reverb
 

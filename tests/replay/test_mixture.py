@@ -47,6 +47,7 @@ def rewards(mixture, batch_size, count):
         (16, 0.3, 4, 5, None),
     ],
 )
+@pytest.mark.table
 def test_shares_are_exact(batch_size, share, fewest, most, seed):
     with mixed(seed, (1 - share, share)) as mixture:
         found = rewards(mixture, batch_size, 40) >= 1000
@@ -57,6 +58,7 @@ def test_shares_are_exact(batch_size, share, fewest, most, seed):
     assert counts.sum() == round(40 * batch_size * share)
 
 
+@pytest.mark.table
 def test_each_is_sampled_by_itself():
     with mixed(5) as mixture:
         found = rewards(mixture, 16, 60).astype(int).ravel()
@@ -79,6 +81,7 @@ def test_what_is_collected_goes_into_the_first():
     ("share", "trained_on", "make"),
     [(0.25, 4, Uniform), (0.3, 4, Prioritized), (0.3, 5, Uniform), (0.3, 7, Uniform)],
 )
+@pytest.mark.table
 def test_it_goes_on_where_it_was_saved(share, trained_on, make, tmp_path):
     with mixed(7, (1 - share, share), make) as mixture:
         drawn = iter(mixture.dataset(8))
@@ -103,6 +106,7 @@ def test_other_shares_are_told_of(tmp_path):
         mixed(7, (0.5, 0.5), checkpoint=tmp_path)
 
 
+@pytest.mark.table
 def test_priorities_go_to_the_replay_of_the_key():
     with mixed(shares=(0.5, 0.5), make=Prioritized) as mixture:
         assert mixture.priorities
@@ -114,6 +118,7 @@ def test_priorities_go_to_the_replay_of_the_key():
         assert np.isin(rewards(mixture, 32, 10), [3, 1007]).mean() > 0.9
 
 
+@pytest.mark.table
 def test_what_has_no_priority_has_a_weight_of_one():
     replays = {"live": Uniform(64), "expert": Prioritized(64, importance_exponent=1.0)}
     with Mixture(replays, {"live": 0.5, "expert": 0.5}) as mixture:
@@ -128,6 +133,7 @@ def test_what_has_no_priority_has_a_weight_of_one():
         assert (batch["weight"].numpy()[expert] < 1).any()
 
 
+@pytest.mark.table
 def test_a_dataset_goes_round_and_on(tmp_path):
     def opened(checkpoint=None):
         data = Fixed(demonstrations(1000 + np.arange(10), noise=np.zeros(10)))
@@ -151,6 +157,7 @@ def test_a_dataset_goes_round_and_on(tmp_path):
         np.testing.assert_array_equal(rewards(mixture, 10, 3), expected)
 
 
+@pytest.mark.table
 def test_an_agent_learns_from_it(tmp_path):
     replays = {"live": Uniform(1000), "expert": Prioritized(1000)}
     agent = kerasrl.DQN()

@@ -34,6 +34,7 @@ def prioritized(capacity, exponent, importance_exponent, seed, priorities):
 
 @pytest.mark.parametrize("seed", [None, 3])
 @pytest.mark.parametrize(("exponent", "importance_exponent"), [(0.6, 0.4), (1.0, 1.0), (0.0, 0.5)])
+@pytest.mark.table
 def test_sampling_probabilities_and_weights_against_numpy(seed, exponent, importance_exponent):
     priorities = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 0.1])
     replay, _ = prioritized(16, exponent, importance_exponent, seed, priorities)
@@ -65,6 +66,7 @@ def test_the_format_of_a_batch():
 
 
 @pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.table
 def test_new_items_have_the_highest_priority_there_has_been(seed):
     replay, keys = prioritized(4, 1.0, 0.0, seed, [8.0, 0.5, 0.5])
     with replay:
@@ -78,6 +80,7 @@ def test_new_items_have_the_highest_priority_there_has_been(seed):
 
 
 @pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.table
 def test_keys_of_items_that_are_gone_do_no_harm(seed):
     replay, keys = prioritized(4, 1.0, 0.0, seed, [1.0, 1.0, 1.0, 1.0])
     with replay:
@@ -92,6 +95,7 @@ def test_keys_of_items_that_are_gone_do_no_harm(seed):
 
 
 @pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.table
 def test_an_item_without_priority_is_not_lost(seed):
     replay, keys = prioritized(4, 0.5, 0.0, seed, [1.0, 0.0])
     with replay:
@@ -131,6 +135,7 @@ def drawn(replay, count):
     return np.array(batches)
 
 
+@pytest.mark.table
 def test_a_seed_makes_draws_repeatable():
     runs = []
     for seed in (3, 3, 4):
@@ -143,6 +148,7 @@ def test_a_seed_makes_draws_repeatable():
     assert (runs[0] == runs[1]).all() and (runs[0] != runs[2]).any()
 
 
+@pytest.mark.table
 def test_repeatable_draws_go_on_where_they_were_saved(tmp_path):
     replay, keys = prioritized(4, 0.6, 0.4, 3, [1.0, 2.0, 3.0, 4.0])
     with replay:
@@ -168,6 +174,7 @@ def test_repeatable_draws_go_on_where_they_were_saved(tmp_path):
         assert (one["key"] == other["key"]).numpy()[one["reward"] < 5].all()
 
 
+@pytest.mark.table
 def test_a_checkpoint_keeps_items_and_priorities_of_free_sampling(tmp_path):
     replay, keys = prioritized(8, 1.0, 1.0, None, [1.0, 3.0, 6.0])
     with replay:
@@ -194,6 +201,7 @@ def test_a_checkpoint_of_another_exponent_is_refused(tmp_path):
         replay.open(SPEC, None, tmp_path)
 
 
+@pytest.mark.table
 def test_the_weights_of_steps_are_multiplied():
     spec = Sequences(3, 1).spec(ENV)
     with Prioritized(8, 1.0, 1.0) as replay:

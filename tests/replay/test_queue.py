@@ -44,6 +44,7 @@ def learned(batch_size, epochs, rollouts, seed=None):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 12, None])
+@pytest.mark.table
 def test_every_example_is_learned_from_once_in_every_epoch(batch_size):
     epochs, rollouts = 3, 2
     batches = learned(batch_size, epochs, rollouts)
@@ -67,6 +68,7 @@ def test_orders_are_uniformly_random():
     assert ((counts - 200 / 12) ** 2).sum() / (200 / 12) < 35.0  # Chi-square, 1 in 4000.
 
 
+@pytest.mark.table
 def test_a_seed_makes_the_orders_repeatable():
     first, second, other, free, free_again = (
         np.array([x for _, x in learned(4, 2, 2, seed)]) for seed in (0, 0, 1, None, None)
@@ -77,6 +79,7 @@ def test_a_seed_makes_the_orders_repeatable():
 
 
 @pytest.mark.parametrize("batch_size", [T * N, None])
+@pytest.mark.table
 def test_leaves_of_every_kind_travel_unchanged(batch_size):
     action_space = gym.spaces.MultiBinary((2, 3))
     spec = envs.EnvSpec(nested_space(), action_space)
@@ -154,6 +157,7 @@ def test_batches_wait_for_a_rollout():
         assert set(received[0]["id"].numpy()) == {7}
 
 
+@pytest.mark.table
 def test_inserting_before_the_last_one_was_fetched_is_an_error():
     with Queue(timeout=0.5) as queue:
         queue.open(SPEC)
@@ -178,6 +182,7 @@ def free_port():
 
 @pytest.mark.parametrize("left", ["in the queue", "fetched"])
 @pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.table
 def test_opening_again_gives_an_empty_queue(fixed, left, store):
     """Whatever an old iterator holds, which an exception's traceback may keep alive."""
     with Queue(free_port() if fixed and store == "reverb" else None) as queue:
@@ -198,6 +203,7 @@ def test_opening_again_gives_an_empty_queue(fixed, left, store):
 
 
 @pytest.mark.parametrize("end", ["finish", "close", "open"])
+@pytest.mark.table
 def test_what_waits_for_a_rollout_ends(end):
     with Queue() as queue:
         queue.open(SPEC)

@@ -85,6 +85,7 @@ def test_saved_and_gone_on_with_equals_uninterrupted(batch_size, epochs, cuts, l
     np.testing.assert_array_equal(learned, expected)
 
 
+@pytest.mark.table
 def test_a_rollout_that_was_not_fetched_is_kept(learner, tmp_path):
     expected = learner().learn(12)
     twin = learner()
@@ -97,6 +98,7 @@ def test_a_rollout_that_was_not_fetched_is_kept(learner, tmp_path):
     np.testing.assert_array_equal(learned + twin.learn(3), expected)
 
 
+@pytest.mark.table
 def test_minibatches_that_were_asked_for_ahead_of_time_are_not_lost(learner, tmp_path):
     twin = learner()
     learned = twin.learn(9)
@@ -125,6 +127,7 @@ def test_counters_are_restored(learner, tmp_path):
 
 
 @pytest.mark.parametrize("batches", [-1, 18, 27])
+@pytest.mark.table
 def test_minibatches_that_cannot_have_been_learned_from(batches, learner, tmp_path):
     twin = learner()
     twin.learn(2)
@@ -133,6 +136,7 @@ def test_minibatches_that_cannot_have_been_learned_from(batches, learner, tmp_pa
 
 
 @pytest.mark.fault(38)
+@pytest.mark.table
 def test_another_pace_within_a_rollout_is_refused(learner, tmp_path):
     twin = learner(batch_size=4, epochs=3)
     twin.learn(2)

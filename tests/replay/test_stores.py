@@ -88,6 +88,7 @@ def test_a_checkpoint_of_the_other_store_is_refused(kind, tmp_path):
 
 
 @pytest.mark.reverb
+@pytest.mark.thorough
 def test_nothing_of_reverb_is_imported_for_a_local_store(run_python):
     output = run_python(
         """

@@ -56,6 +56,7 @@ def stored(replay):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("capacity", [32, 48, 64, 100, 150, 192])
+@pytest.mark.table
 def test_the_oldest_go_first_and_capacity_counts_transitions(seed, capacity):
     with filled(capacity, 3 * capacity, seed, chunk=7) as replay:
         assert replay.size == capacity
@@ -84,6 +85,7 @@ def test_size_agrees_with_the_server_all_the_way(seed):
         assert replay.size == 320
 
 
+@pytest.mark.table
 def test_unsampled_inserts_go_on_for_ever():
     """The writer is flushed now and then, so that no more than a few blocks are ever on the way."""
     with filled(1_024, 200_000, chunk=1_000) as replay:
@@ -210,6 +212,7 @@ def seeded_run(seed):
     return np.array(drawn)
 
 
+@pytest.mark.table
 def test_a_seed_makes_batches_repeatable():
     first = seeded_run(1)
     np.testing.assert_array_equal(seeded_run(1), first)
@@ -289,6 +292,7 @@ def test_a_closed_seeded_replay_says_so():
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.table
 def test_transitions_come_back_whole(seed):
     environments = envs.make(lambda: RandomEnv(), 2)
     spec = transition_spec(environments.spec)
@@ -463,6 +467,7 @@ def test_two_replays_in_one_process(store):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.table
 def test_closing_under_a_live_iterator_does_not_hang(seed):
     def run():
         replay = filled(64, 64, seed)

@@ -69,6 +69,7 @@ def stop_server(replay):
 @pytest.mark.reverb
 @pytest.mark.fault(33)
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.table
 def test_batches_of_a_dead_server_end(seed, filled):
     replay = filled(seed)
     batches = iter(replay.dataset(4))
@@ -132,6 +133,7 @@ def test_a_queue_whose_server_is_dead():
 
 @pytest.mark.fault(33)
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.table
 def test_closing_ends_what_waits(seed, filled):
     replay = filled(seed, timeout=60)
     batches = iter(replay.dataset(4))
@@ -277,6 +279,7 @@ def starved(make_batches, replay):
 
 
 @pytest.mark.fault(37)
+@pytest.mark.table
 def test_a_starved_dataset_warns_once_and_ends(store):
     # Of a server, only whole blocks can be sampled.
     rows, most, rest = (
@@ -298,6 +301,7 @@ def test_a_starved_dataset_warns_once_and_ends(store):
 
 
 @pytest.mark.fault(37)
+@pytest.mark.table
 def test_a_starved_queue_warns_once_and_ends():
     """Whoever collects has died without a word."""
     with Queue(timeout=LONGER) as queue:
@@ -308,6 +312,7 @@ def test_a_starved_queue_warns_once_and_ends():
     assert len(warned) == 1
 
 
+@pytest.mark.table
 def test_a_warning_that_is_made_an_error_ends_the_dataset():
     with Uniform(64, timeout=60) as replay, warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -318,6 +323,7 @@ def test_a_warning_that_is_made_an_error_ends_the_dataset():
             next(batches)
 
 
+@pytest.mark.table
 def test_what_is_inserted_in_time_does_not_starve():
     with Uniform(64, timeout=TIMEOUT) as replay:
         replay.open(SPEC)
@@ -333,6 +339,7 @@ def test_what_is_inserted_in_time_does_not_starve():
         assert replay.failure() is None
 
 
+@pytest.mark.table
 def test_a_rollout_that_is_not_expected_yet_may_take_longer():
     with Queue(timeout=1) as queue:
         queue.open(ROLLOUT)
@@ -378,6 +385,7 @@ def test_a_dataset_that_ends_by_itself_leaves_nothing_running(filled):
     assert "kerasrl-replay-watchdog" not in [thread.name for thread in threading.enumerate()]
 
 
+@pytest.mark.table
 def test_many_pipelines_of_one_replay(filled, store):
     replay = filled()
     iterators = [iter(replay.dataset(4)) for _ in range(5)]

@@ -32,6 +32,7 @@ def use(replay, seed=None):
 
 
 @pytest.mark.parametrize(("kind", "seed"), [(Uniform, None), (Uniform, 3), (Queue, None)])
+@pytest.mark.table
 def test_nothing_of_a_replay_outlives_it(kind, seed):
     with kind() as replay:
         parts = use(replay, seed)

@@ -151,6 +151,7 @@ NODES = {
 @pytest.mark.fault(62)
 @pytest.mark.parametrize("place", ["network", "layer", "initializer", "inner", "optimizer"])
 @pytest.mark.parametrize("kind", NODES)
+@pytest.mark.table
 def test_no_class_or_function_is_looked_up(kind, place, forge, canary, tmp_path):
     node = NODES[kind](canary, tmp_path / "lambda")
 
@@ -388,6 +389,7 @@ BOMBS = {
 
 @pytest.mark.fault(64)
 @pytest.mark.parametrize("kind", BOMBS)
+@pytest.mark.table
 def test_layers_larger_than_the_file_are_refused_before_they_are_made(kind, forge):
     path = forge.with_network(*BOMBS[kind])
     before = _most_memory()

@@ -37,6 +37,7 @@ def built(agent, env="CartPole-v1", **compiled):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_an_agent_comes_back_and_goes_on_as_if_nothing_had_been(
     kind, make_agent, batches, examples, saved, shuffled, same_state
 ):
@@ -64,12 +65,14 @@ def test_an_agent_comes_back_and_goes_on_as_if_nothing_had_been(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.table
 def test_default_networks_come_back(kind, saved, shuffled, same_state):
     env = "CartPole-v1" if kind in ("dqn", "a2c", "reinforce") else "Pendulum-v1"
     agent = built(getattr(kerasrl, kind.upper())(normalize_observations=True), env)
     assert same_state(shuffled(agent), kerasrl.load(saved(agent)))
 
 
+@pytest.mark.thorough
 def test_a_loaded_agent_evaluates_the_same_and_fits_on(saved, make_agent, tiny_env, small_replay):
     agent = make_agent("dqn")
     arguments = {"env_steps": 50, "epochs": 1, "batch_size": 4, "verbose": 0, "seed": 0}
@@ -94,6 +97,7 @@ def test_a_loaded_agent_evaluates_the_same_and_fits_on(saved, make_agent, tiny_e
     ],
     ids=["exponential", "cosine", "momentum", "rmsprop", "lion", "loss scale"],
 )
+@pytest.mark.table
 def test_optimizers_come_back_with_their_schedules(optimizer, saved, shuffled, same_state):
     agent = built(kerasrl.DQN(Sequential([Input((4,)), Dense(2)])), optimizer=optimizer())
     loaded = kerasrl.load(saved(shuffled(agent)))
@@ -159,6 +163,7 @@ def _trained_before():
     [_layers, _ours, _twice, _trained_before, lambda: Sequential([Dense(4, "relu"), Dense(2)])],
     ids=["layers", "ours", "twice", "trained before", "without input"],
 )
+@pytest.mark.table
 def test_networks_of_the_user_come_back(network, saved, shuffled):
     agent = built(kerasrl.DQN(network()), jit_compile=False)
     loaded = kerasrl.load(saved(shuffled(agent)))
@@ -194,6 +199,7 @@ def test_nested_spaces_come_back(saved, shuffled, same_state):
 
 
 @pytest.mark.parametrize("shared", ["layer", "ours", "model"])
+@pytest.mark.table
 def test_a_layer_that_two_networks_share_is_one_again(shared, saved, shuffled, same_state):
     inputs = Input((4,))
     torso = {
@@ -294,6 +300,7 @@ CUSTOM = {
 
 @pytest.mark.fault(62)
 @pytest.mark.parametrize("kind", CUSTOM)
+@pytest.mark.table
 def test_classes_and_functions_of_the_user_must_be_named(kind, saved, shuffled, same_state):
     make, objects = CUSTOM[kind]
     with keras.saving.custom_object_scope(objects):

@@ -56,6 +56,7 @@ def functions(x):
 @pytest.mark.keras_2
 @pytest.mark.regression(18)
 @pytest.mark.parametrize("head", [dueling, arithmetic, shapes, choices, functions])
+@pytest.mark.table
 def test_what_is_saved_is_loaded(head, tmp_path):
     agent = agent_with(head)
     agent.save(tmp_path / "agent.keras")
@@ -114,6 +115,7 @@ def test_what_the_user_can_name_is_saved(head, custom_objects, tmp_path):
     ],
     ids=["tile", "repeat", "random", "Lambda", "Ellipsis"],
 )
+@pytest.mark.table
 def test_what_could_not_be_loaded_is_not_saved(head, reason, tmp_path):
     path = tmp_path / "agent.keras"
     agent_with(dueling).save(path)

@@ -39,6 +39,7 @@ def file(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["a2c", "d4pg", "ddpg", "dqn", "ppo", "reinforce", "sac", "td3"])
+@pytest.mark.table
 def test_an_agent_of_the_same_kind_takes_the_state(
     kind, make_agent, shuffled, same_state, tmp_path
 ):
@@ -135,6 +136,7 @@ def deeper():
 
 @pytest.mark.fault(51)
 @pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.table
 def test_another_agent_is_shown_what_differs_and_is_not_touched(kind, file):
     make_other, row = OTHERS[kind]
     agent = make_other()

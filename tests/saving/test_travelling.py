@@ -27,6 +27,7 @@ def test_there_are_files_of_both():
 
 
 @pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.table
 def test_an_agent_is_loaded_and_goes_on(written, name):
     directory, expected = written
     agent = kerasrl.load(directory / f"{name}.keras")
@@ -40,6 +41,7 @@ def test_an_agent_is_loaded_and_goes_on(written, name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.table
 def test_its_state_is_taken_over_by_another_one(written, name):
     directory, expected = written
     agent = made(name)
@@ -48,6 +50,7 @@ def test_its_state_is_taken_over_by_another_one(written, name):
 
 
 @pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.table
 def test_weights_are_loaded(written, name):
     directory, expected = written
     agent = made(name)
@@ -57,6 +60,7 @@ def test_weights_are_loaded(written, name):
 
 @pytest.mark.parametrize("form", ["saved_model", "tflite"])
 @pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.table
 def test_a_policy_is_loaded(written, name, form):
     directory, expected = written
     policy = kerasrl.load_policy(directory / f"{name} {form}")

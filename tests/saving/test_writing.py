@@ -47,6 +47,7 @@ except SaveError as error:
 
 
 @pytest.mark.fault(47)
+@pytest.mark.thorough
 def test_a_full_disk_leaves_the_file_before(run_python, tmp_path):
     assert run_python(FULL.format(directory=str(tmp_path))).splitlines()[-1].startswith("whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.keras", "agent.weights.h5"]
@@ -55,6 +56,7 @@ def test_a_full_disk_leaves_the_file_before(run_python, tmp_path):
 @pytest.mark.fault(47)
 @pytest.mark.parametrize("name", ["agent.keras", "agent.weights.h5"])
 @pytest.mark.parametrize("directory", ["missing", "file"])
+@pytest.mark.table
 def test_a_directory_that_cannot_be_written_to_says_so(name, directory, dqn_file, tmp_path):
     agent = kerasrl.load(dqn_file)
     (tmp_path / "file").touch()
