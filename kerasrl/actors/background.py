@@ -117,8 +117,9 @@ class Background:
         if self._thread is None:
             return
         self._stopping = True
-        self._thread.join(_PATIENCE)
-        if self._thread.is_alive():
+        thread, self._thread = self._thread, None
+        thread.join(_PATIENCE)
+        if thread.is_alive():
             warn(
                 f"an environment has not ended its step for {_PATIENCE:g} s, and is left to itself "
                 "in its thread."

@@ -89,8 +89,10 @@ class Collect(Collector):
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Begins to take the steps that earlier updates call for, if that is done meanwhile."""
         super().on_train_batch_begin(batch, logs)
+        if self._turn is None or self._turn.at_work:
+            return
         steps = self._missing(self._updates)
-        if self._turn is not None and steps > 0 and not self.at_work:
+        if steps > 0:
             self._refresh()
             self._writer.env_steps = self._env_steps
             self._taken_before = self._taken
