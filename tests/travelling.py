@@ -61,8 +61,8 @@ MAKERS = {
     "td3": lambda: kerasrl.TD3(values(3, 1), critic()),
     "sac": lambda: kerasrl.SAC(values(3, 2), critic()),
     "d4pg": lambda: kerasrl.D4PG(values(3, 1), critic(DiscreteValuedHead(-10.0, 0.0, 11))),
-    "networks of one's own": lambda: kerasrl.DQN(network()),
-    "schedules": lambda: kerasrl.DQN(values(4)),
+    "networks of one's own": lambda: kerasrl.DQN(network(), double=False, n_step=1),
+    "schedules": lambda: kerasrl.DQN(values(4), double=False, n_step=1),
 }
 
 

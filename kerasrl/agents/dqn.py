@@ -20,11 +20,12 @@ from kerasrl.training.precision import float32
 class DQN(Agent):
     """Deep Q-learning with a target network, for Discrete actions.
 
-    Unless told otherwise it collects 4 environment steps per update after 1000 random ones, anneals
-    epsilon from 1 to 0.05 over 10 000 environment steps, copies the target network every 250
-    updates, keeps 100 000 transitions, and learns from batches of 64 with Adam at 1e-3. These are
-    settings for low-dimensional observations, not the paper's for Atari; the loss is the paper's
-    clipped error (Huber), on two hidden layers of 256.
+    Unless told otherwise it collects one environment step per update after 1000 random ones,
+    anneals epsilon from 1 to 0.05 over 10 000 environment steps, moves the target network by 0.005
+    after every update, keeps 100 000 transitions of 5 steps, and learns from batches of 64 with
+    Adam at 5e-4. These are settings for low-dimensional observations, not the paper's for Atari,
+    and so are double Q-learning and 5 steps; the loss is the paper's clipped error (Huber), on two
+    hidden layers of 256.
 
     Args:
         q_network: Keras model from a batch of observations to action values `[B, num_actions]`; by
@@ -54,11 +55,11 @@ class DQN(Agent):
         self,
         q_network: keras.Model | None = None,
         *,
-        double: bool = False,
+        double: bool = True,
         dueling: bool = False,
         normalize_observations: bool = False,
         discount: float = 0.99,
-        n_step: int = 1,
+        n_step: int = 5,
         reward_scale: float = 1.0,
         name: str | None = None,
     ):
@@ -86,14 +87,14 @@ class DQN(Agent):
         self.q_network, self.target_network = q_network, target_network
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
-        """Adam at 1e-3."""
-        return keras.optimizers.Adam(1e-3)
+        """Adam at 5e-4."""
+        return keras.optimizers.Adam(5e-4)
 
     def default_callbacks(self) -> list[keras.callbacks.Callback]:
         """Collection, target updates and the annealing of epsilon."""
         return [
-            Collect(env_steps_per_update=4, warmup_steps=1_000),
-            TargetUpdate(period=250),
+            Collect(env_steps_per_update=1, warmup_steps=1_000),
+            TargetUpdate(period=1, step_size=0.005),
             LinearSchedule("epsilon", 1.0, 0.05, env_steps=10_000),
         ]
 

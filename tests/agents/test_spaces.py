@@ -147,7 +147,8 @@ def test_vector_environments_of_every_autoreset_mode(mode):
             return observation, float(self.time), self.time == 5, False, {}
 
     env = gym.vector.SyncVectorEnv([Clock, Clock, Clock], autoreset_mode=mode)
-    agent = kerasrl.DQN(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    agent = kerasrl.DQN(network, n_step=1)
     agent.compile(run_eagerly=True)
     with kerasrl.replay.Uniform(128) as replay:
         history = agent.fit(

@@ -16,6 +16,9 @@ def names(directory):
     return sorted(path.name for path in directory.glob("step-*"))
 
 
+ONE_STEP_DQN = functools.partial(kerasrl.DQN, n_step=1)
+
+
 @pytest.fixture
 def train(tmp_path):
     """Fits a small DQN, the same at every call, with a checkpoint in a directory."""
@@ -27,7 +30,7 @@ def train(tmp_path):
         callbacks=(),
         network=8,
         capacity=128,
-        agent_class=kerasrl.DQN,
+        agent_class=ONE_STEP_DQN,
         **fit,
     ):
         keras.utils.set_random_seed(0)
@@ -237,7 +240,7 @@ def test_a_learning_rate_that_has_no_effect_is_worth_a_warning(make_agent, batch
 def test_another_agent_is_told_first(train):
     train()
     with pytest.raises(MismatchError, match="(?s)discount +0.5 +0.99.* directory of its own"):
-        train(agent_class=functools.partial(kerasrl.DQN, discount=0.5), seed=3)
+        train(agent_class=functools.partial(kerasrl.DQN, n_step=1, discount=0.5), seed=3)
 
 
 @pytest.mark.thorough

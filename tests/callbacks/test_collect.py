@@ -220,7 +220,7 @@ def test_normalisation_adapts_to_what_was_observed(tiny_env, small_replay):
             self.observation, *rest = super().step(action)
             return self.observation, *rest
 
-    agent = kerasrl.DQN(normalize_observations=True)
+    agent = kerasrl.DQN(n_step=1, normalize_observations=True)
     agent.compile(run_eagerly=True)
     agent.fit(
         Watching(),
@@ -251,7 +251,7 @@ class Counts(keras.callbacks.Callback):
 @pytest.mark.regression(30)
 def test_normalisers_have_counted_the_warm_up_before_the_first_execution(tiny_env, tmp_path):
     def fit(**arguments):
-        agent, counts = kerasrl.DQN(normalize_observations=True), Counts()
+        agent, counts = kerasrl.DQN(n_step=1, normalize_observations=True), Counts()
         agent.compile(run_eagerly=True)
         collect = Collect(env_steps_per_update=1, warmup_steps=150)
         kept = kerasrl.callbacks.Checkpoint(tmp_path / "run", replay=False)

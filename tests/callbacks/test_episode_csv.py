@@ -23,7 +23,7 @@ def fit(small_replay):
     """Fits an agent to counting environments, with a warm-up of 32 environment steps."""
 
     def run(env, callback, **arguments):
-        agent = kerasrl.DQN(keras.Sequential([keras.layers.Dense(2)]))
+        agent = kerasrl.DQN(keras.Sequential([keras.layers.Dense(2)]), n_step=1)
         agent.compile(run_eagerly=True)
         agent.fit(
             env,

@@ -94,7 +94,7 @@ OTHERS = {
         lambda: make("PPO", network(2), network(1)),
         "class kerasrl>PPO kerasrl>DQN",
     ),
-    "arguments": (lambda: dqn(double=True), "double True False"),
+    "arguments": (lambda: dqn(double=False), "double False True"),
     "discount": (lambda: dqn(discount=0.5), "discount 0.5 0.99"),
     "layer size": (lambda: dqn(network(2, units=9)), "q_network.layers[1].units 9 8"),
     "activation": (
