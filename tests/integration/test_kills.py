@@ -57,7 +57,7 @@ class Tell(keras.callbacks.Callback):
 
 scaled = keras.layers.Rescaling(1e-4)
 layers = [keras.Input((1,)), scaled, keras.layers.Dense(8), keras.layers.Dense(2)]
-agent = kerasrl.DQN(keras.Sequential(layers))
+agent = kerasrl.DQN(keras.Sequential(layers), n_step=1)
 agent.compile()
 agent.fit(
     Life(), epochs=1_000, steps_per_epoch=1_000_000, seed=0, batch_size=16, verbose=0,
